@@ -1,0 +1,65 @@
+"""Which provider a session goes to, and which sockets we listen on: the values, as settings give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+__all__ = ["LineEndings", "Listener", "ListenerKind", "Provider", "Tls", "provider_of_login"]
+
+
+class Tls(StrEnum):
+    """How a leg is protected (RFC 8314 §3). `NONE` is for loopback only."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+
+class LineEndings(StrEnum):
+    """What becomes of a bare CR or LF in mail data: the message is refused, or the line ending is mended."""
+
+    REJECT = "reject"
+    NORMALIZE = "normalize"
+
+
+class ListenerKind(StrEnum):
+    """What a listener speaks."""
+
+    SUBMISSION = "submission"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A mail provider. `domains` are the login domains that lead to it; `login_domain` completes a bare login."""
+
+    name: str
+    host: str
+    port: int = 587
+    tls: Tls = Tls.STARTTLS
+    ca_file: Path | None = None
+    domains: tuple[str, ...] = ()
+    login_domain: str | None = None
+    line_endings: LineEndings = LineEndings.REJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A socket we listen on. Without `provider` the login's domain chooses one."""
+
+    kind: ListenerKind = ListenerKind.SUBMISSION
+    address: str = "127.0.0.1"
+    port: int = 587
+    tls: Tls = Tls.STARTTLS
+    provider: str | None = None
+    known_users_only: bool = False
+
+
+def provider_of_login(login: str, providers: tuple[Provider, ...]) -> Provider | None:
+    """The provider whose `domains` hold the login's domain, compared case-folded; `None` when there is none."""
+    _, at, domain = login.rpartition("@")
+    if not at:
+        return None
+    wanted = domain.rstrip(".").lower()
+    return next((each for each in providers if wanted in each.domains), None)
