@@ -155,9 +155,41 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values; absent and empty members are left out."""
-        raise NotImplementedError
+        value: dict[str, Any] = {
+            "portal": self.portal,
+            "source": self.source,
+            "decision": self.outcome,
+            "reason": self.reason,
+        }
+        if self.direction is not None:
+            value["direction"] = self.direction
+        if self.contacts:
+            value["contacts"] = [[each.id, each.address, each.bcc] for each in self.contacts]
+        if self.user is not None:
+            value["user"] = [self.user.id, self.user.address]
+        if self.attribution is not None:
+            value["attribution"] = self.attribution
+        if self.flags:
+            value["flags"] = sorted(self.flags)
+        if self.detail:
+            value["detail"] = [list(pair) for pair in self.detail]
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Decision:
         """The inverse of `to_json`. Raises `ValueError` on a value it did not write."""
-        raise NotImplementedError
+        try:
+            return cls(
+                portal=int(value["portal"]),
+                source=Source(value["source"]),
+                outcome=Outcome(value["decision"]),
+                reason=Reason(value["reason"]),
+                direction=Direction(value["direction"]) if "direction" in value else None,
+                contacts=tuple(ContactRef(id=i, address=a, bcc=b) for i, a, b in value.get("contacts", ())),
+                user=UserRef(id=value["user"][0], address=value["user"][1]) if "user" in value else None,
+                attribution=Attribution(value["attribution"]) if "attribution" in value else None,
+                flags=frozenset(Flag(each) for each in value.get("flags", ())),
+                detail=tuple((name, text) for name, text in value.get("detail", ())),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a decision: {error!r}") from error

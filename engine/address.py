@@ -1,0 +1,140 @@
+"""Addresses: when two of them are the same, and how they are found in a header field (rules.md section 2).
+
+Only the addr-spec counts, never the display name. The reader of address lists is for mail as it is, not as it should
+be: it takes time in proportion to its input, never raises, and rather gives no address than a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import idna
+
+__all__ = ["canonical", "canonical_domain", "read_addresses"]
+
+MAX_ADDRESSES = 2000  # of one field; mail to more recipients than that is bulk
+GOOGLE = frozenset(("gmail.com", "googlemail.com"))
+
+# One token of an address list: quoted string, angle part, separator, or text. Comments nest and are read by hand.
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[,;:(]|[^",;:<(]+', re.DOTALL)
+# RFC 5322 §3.4.1, tolerant: a local part of anything but specials and space, or a quoted string; a domain of
+# anything but specials and space. Non-ASCII is allowed in both (RFC 6532 §3.2).
+ADDR_SPEC = re.compile(
+    r'((?:[^\s"(),:;<>@\[\]\\\x00-\x1f\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")'
+    r"@(?:[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f]+|\[[0-9A-Za-z.:]+\]))"
+)
+
+
+@lru_cache(maxsize=65536)
+def canonical(address: str, subaddressed_domains: frozenset[str] = frozenset()) -> str:
+    """The form in which two addresses of one person's box are equal (rules.md 2.2, 2.3).
+
+    Local parts compare case-folded in NFC, domains as lower-case A-labels. At Google dots and "+tag" do not count;
+    elsewhere "+tag" counts unless the domain (as an A-label) is among `subaddressed_domains`. Idempotent. A string
+    without "@" is case-folded only.
+    """
+    local, at, domain = address.strip().rpartition("@")
+    if not at:
+        return _fold(domain)
+    local, domain = _fold(_unquote(local)), canonical_domain(domain)
+    if domain in GOOGLE:
+        stem = local.partition("+")[0].replace(".", "")
+        return f"{stem or local}@gmail.com"
+    if domain in subaddressed_domains:
+        local = local.partition("+")[0] or local
+    return f"{local}@{domain}"
+
+
+@lru_cache(maxsize=16384)
+def canonical_domain(domain: str) -> str:
+    """The domain as lower-case A-labels without a final dot; one that IDNA refuses is only case-folded."""
+    domain = domain.strip().rstrip(".")
+    if domain.isascii():
+        return domain.lower()
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii").lower()
+    except (idna.IDNAError, UnicodeError):
+        return _fold(domain)
+
+
+def read_addresses(field: bytes) -> tuple[str, ...]:
+    """The addr-specs of an address list (RFC 5322 §3.4), in order, at most `MAX_ADDRESSES`.
+
+    Groups give their members; comments, display names and routes are passed over; what is no address is left out.
+    """
+    text = field.decode("utf-8", "surrogateescape")
+    found: list[str] = []
+    bare: list[str] = []
+    angles: list[str] = []
+    position, end = 0, len(text)
+    while position < end and len(found) < MAX_ADDRESSES:
+        match = TOKEN.match(text, position)
+        if match is None:  # a stray ">"
+            position += 1
+            continue
+        token, position = match[0], match.end()
+        first = token[0]
+        if first == "(":
+            position = _skip_comment(text, position)
+        elif first in ",;":
+            _close(found, bare, angles)
+        elif first == ":":
+            bare.clear()
+            angles.clear()
+        elif first == "<":
+            angles.append(token[1:-1] if token[-1] == ">" else token[1:])
+        else:
+            bare.append(token)
+    _close(found, bare, angles)
+    return tuple(found)
+
+
+def _close(found: list[str], bare: list[str], angles: list[str]) -> None:
+    """Ends one mailbox: the angle part counts where there is one; two of them say nothing for certain."""
+    if len(angles) <= 1:
+        spec = angles[0] if angles else "".join(bare)
+        match = ADDR_SPEC.fullmatch(_without_route(spec.strip()))
+        if match:
+            found.append(match[1])
+    bare.clear()
+    angles.clear()
+
+
+def _without_route(spec: str) -> str:
+    """RFC 5322 §4.4: obs-route is "@a,@b:" before the addr-spec."""
+    return spec.rpartition(":")[2].strip() if spec[:1] == "@" else spec
+
+
+def _skip_comment(text: str, position: int) -> int:
+    """The place behind a comment whose "(" was just read; an endless one takes the rest."""
+    depth = 1
+    for match in _COMMENT_MARK.finditer(text, position):
+        mark = match[0]
+        depth += 1 if mark == "(" else -1 if mark == ")" else 0
+        if not depth:
+            return match.end()
+    return len(text)
+
+
+_COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
+
+
+def _unquote(local: str) -> str:
+    """`"ann"@x` is `ann@x` (RFC 5322 §3.2.4)."""
+    if len(local) > 1 and local[0] == local[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", local[1:-1])
+    return local
+
+
+def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    folded = text
+    for _ in range(4):  # folding may undo normalising; two rounds are enough for all of Unicode 14
+        again = unicodedata.normalize("NFC", folded.casefold())
+        if again == folded:
+            break
+        folded = again
+    return folded

@@ -1,0 +1,48 @@
+"""What is not correspondence, and what is correspondence of a special kind (rules.md 3.7)."""
+
+from __future__ import annotations
+
+from engine.decision import Flag, Reason
+from engine.directory import Switches
+from engine.message import Message
+
+__all__ = ["is_list_mail", "kinds", "never_logged"]
+
+BULK = (b"bulk", b"junk", b"list")
+KINDS = {
+    Flag.AUTO_SUBMITTED: ("log_auto_submitted", Reason.AUTO_SUBMITTED),
+    Flag.CALENDAR: ("log_calendar", Reason.CALENDAR),
+    Flag.BULK: ("log_bulk", Reason.BULK),
+}
+
+
+def never_logged(message: Message) -> Reason | None:
+    """Delivery reports and read receipts (RFC 6522 §3, RFC 3464 §2, RFC 8098 §3)."""
+    content_type = message.content_type
+    if not content_type.startswith(b"multipart/report"):
+        return None
+    if b"disposition-notification" in content_type:
+        return Reason.RECEIPT
+    return Reason.BOUNCE if b"delivery-status" in content_type else None
+
+
+def is_list_mail(message: Message) -> bool:
+    """Whether a mailing list sent it (RFC 2919 §3, RFC 2369 §3.4)."""
+    return message.header.has((b"list-id", b"list-post"))
+
+
+def kinds(message: Message, switches: Switches) -> tuple[frozenset[Flag], Reason | None]:
+    """The flags of the message, and the reason to skip it where a switch says that one of them is not logged."""
+    flags = set()
+    automatic = message.header.first(b"auto-submitted")
+    if automatic is not None and not automatic.lower().startswith(b"no"):
+        flags.add(Flag.AUTO_SUBMITTED)
+    if message.content_type.startswith(b"text/calendar") or message.header.has((b"x-microsoft-cdo-busystatus",)):
+        flags.add(Flag.CALENDAR)
+    precedence = message.header.first(b"precedence")
+    if (precedence is not None and precedence.lower() in BULK) or message.header.has((b"list-unsubscribe",)):
+        flags.add(Flag.BULK)
+    for flag, (switch, reason) in KINDS.items():
+        if flag in flags and not getattr(switches, switch):
+            return frozenset(flags), reason
+    return frozenset(flags), None
