@@ -1,0 +1,120 @@
+"""The database: opened, migrated, and its troubles given one name.
+
+SQLite by default (aiosqlite, write-ahead log, every commit durable). One process at a time migrates; the others wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+__all__ = ["Database", "StoreUnavailable", "migrate"]
+
+LOCK_TIMEOUT = 5.0  # seconds to wait for another writer
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now: locked, away, or out of space. Trying again later may help."""
+
+
+class Database:
+    """An open database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @classmethod
+    async def open(cls, url: str, *, migrate_first: bool = True) -> Database:
+        """Opens `url` ("sqlite:///path"); raises `StoreUnavailable`."""
+        if migrate_first:
+            await asyncio.to_thread(migrate, url)
+        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+        engine = create_async_engine(parsed, pool_size=4, max_overflow=4, connect_args={"timeout": LOCK_TIMEOUT})
+        event.listen(engine.sync_engine, "connect", _prepare)
+        return cls(engine)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to ask questions with. Raises `StoreUnavailable`."""
+        with _translated():
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end. Raises `StoreUnavailable`; then nothing of it stands."""
+        with _translated():
+            async with self.engine.connect() as connection:
+                # The lock is taken at once: two readers that both want to write would refuse each other.
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    await connection.exec_driver_sql("ROLLBACK")
+                    raise
+                await connection.exec_driver_sql("COMMIT")
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.engine.dispose()
+
+
+def migrate(url: str) -> None:
+    """Brings the tables of `url` to this version, under a lock. Raises `StoreUnavailable`. Blocks."""
+    from alembic import command
+    from alembic.config import Config
+
+    path = Path(make_url(url).database or "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path.with_name(path.name + ".migrating"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_TIMEOUT})
+        event.listen(engine, "connect", _prepare)
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with _translated(), engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        engine.dispose()
+    finally:
+        os.close(lock)
+
+
+def _prepare(connection: Any, record: Any) -> None:
+    """Settings of each new SQLite connection; transactions are begun and ended by us alone."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "journal_size_limit = 67108864"):
+        cursor.execute(f"pragma {pragma}")
+    cursor.close()
+
+
+@contextmanager
+def _translated() -> Any:
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError) as error:
+        if isinstance(error, DBAPIError) and not _is_operational(error):
+            raise
+        raise StoreUnavailable(
+            f"the database does not answer: {type(getattr(error, 'orig', error)).__name__}"
+        ) from error
+
+
+def _is_operational(error: DBAPIError) -> bool:
+    """Locked, full, unreadable: SQLite says `OperationalError` to these and to broken statements alike."""
+    text = str(error.orig)
+    return type(error.orig).__name__ in ("OperationalError", "DatabaseError") and "syntax error" not in text

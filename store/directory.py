@@ -1,0 +1,492 @@
+"""The directory: portals, users, contacts and Never Log, as administrators keep them.
+
+What people type is checked here and refused with a `DirectoryError` that names the value and the mend. Every change
+advances the directory's version in its own transaction and then rings the bell, a small file whose change tells the
+other processes of this machine to forget what they had cached.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.address import canonical, canonical_domain
+from engine.directory import NeverLogScope, Rule, Switches
+from engine.never_log import normalise_entry
+from store import schema
+from store.database import Database
+
+__all__ = ["ContactRecord", "Directory", "DirectoryError", "PortalRecord", "UserRecord", "checked_address"]
+
+
+class DirectoryError(Exception):
+    """A change that cannot be made; the text names what was wrong and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalRecord:
+    """A portal as administrators see it."""
+
+    id: int
+    name: str
+    rule: Rule
+    switches: Switches
+    bcc_address: str | None
+    forward_address: str | None
+    subaddressed_domains: tuple[str, ...]
+    service_logins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRecord:
+    """A user with addresses as written."""
+
+    id: int
+    portal: str
+    account: str
+    name: str | None
+    aliases: tuple[str, ...]
+    connected: tuple[str, ...]
+    send_as: tuple[str, ...]
+    personal_email_access: bool
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactRecord:
+    """A contact; the primary address is the first of `addresses`."""
+
+    id: int
+    portal: str
+    primary: str
+    addresses: tuple[str, ...]
+    name: str | None
+    owner: str | None
+
+
+def checked_address(text: str) -> str:
+    """The address as it will be kept, its domain as typed. Raises `DirectoryError`."""
+    try:
+        checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=True, test_environment=True)
+    except EmailNotValidError as error:
+        raise DirectoryError(f"{text!r} is no e-mail address: {error} Write it as name@domain.") from error
+    return checked.normalized
+
+
+class Directory:
+    """All questions and changes that administrators have."""
+
+    def __init__(self, database: Database, bell: Path) -> None:
+        self._database = database
+        self._bell = bell
+
+    # -- portals ------------------------------------------------------------------------------------------------------
+
+    async def add_portal(
+        self,
+        name: str,
+        *,
+        rule: Rule = Rule.REPLIES_ONLY,
+        bcc_address: str | None = None,
+        forward_address: str | None = None,
+        subaddressed_domains: Sequence[str] = (),
+        service_logins: Sequence[str] = (),
+    ) -> PortalRecord:
+        """A new portal. Raises `DirectoryError` when the name is taken or empty."""
+        if not name.strip():
+            raise DirectoryError("a portal needs a name; give one")
+        async with self._change() as connection:
+            if await connection.scalar(select(schema.portal.c.id).where(schema.portal.c.name == name)):
+                raise DirectoryError(f"there is a portal named {name!r} already; choose another name")
+            await connection.execute(
+                insert(schema.portal).values(
+                    name=name,
+                    rule=rule,
+                    switches={},
+                    bcc_address=checked_address(bcc_address) if bcc_address else None,
+                    forward_address=checked_address(forward_address) if forward_address else None,
+                    subaddressed_domains=[canonical_domain(each) for each in subaddressed_domains],
+                    service_logins=list(service_logins),
+                )
+            )
+        return await self.portal(name)
+
+    async def portals(self) -> list[PortalRecord]:
+        """All portals by name."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(schema.portal).order_by(schema.portal.c.name))
+            return [portal_record(row._mapping) for row in rows]
+
+    async def portal(self, name: str | None) -> PortalRecord:
+        """The portal of that name, or the only one there is. Raises `DirectoryError`, naming those there are."""
+        portals = await self.portals()
+        if name is None and len(portals) == 1:
+            return portals[0]
+        for portal in portals:
+            if portal.name == name:
+                return portal
+        names = ", ".join(each.name for each in portals)
+        if not portals:
+            raise DirectoryError("there is no portal yet; make one with: onrecord portal add NAME")
+        if name is None:
+            raise DirectoryError(f"there are several portals; say which with --portal: {names}")
+        raise DirectoryError(f"there is no portal named {name!r}; there are: {names}")
+
+    async def set_portal(self, name: str | None, **changes: Any) -> PortalRecord:
+        """Changes `rule`, `switches` (a `Switches`), capture addresses, domains or logins that are not `None`."""
+        portal = await self.portal(name)
+        values = {key: value for key, value in changes.items() if value is not None}
+        if "switches" in values:
+            values["switches"] = asdict(values["switches"])
+        for key in ("bcc_address", "forward_address"):
+            if values.get(key):
+                values[key] = checked_address(values[key])
+        if "subaddressed_domains" in values:
+            values["subaddressed_domains"] = [canonical_domain(each) for each in values["subaddressed_domains"]]
+            await self._refuse_if_addresses_exist(portal)
+        if values:
+            async with self._change() as connection:
+                await connection.execute(update(schema.portal).where(schema.portal.c.id == portal.id).values(**values))
+        return await self.portal(portal.name)
+
+    async def _refuse_if_addresses_exist(self, portal: PortalRecord) -> None:
+        """Canonical forms stand in the tables; a changed list would make them wrong."""
+        table = schema.contact_address
+        async with self._database.read() as connection:
+            if await connection.scalar(select(table.c.contact).where(table.c.portal == portal.id).limit(1)):
+                raise DirectoryError(
+                    "subaddressed domains are set before the first contact; "
+                    "make a new portal with --subaddressed-domain and import its contacts there"
+                )
+
+    # -- users --------------------------------------------------------------------------------------------------------
+
+    async def add_user(
+        self,
+        portal: str | None,
+        account: str,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        connected: Sequence[str] = (),
+        personal_email_access: bool = True,
+        active: bool = True,
+    ) -> UserRecord:
+        """A new user. An alias may be on several users; account and connected addresses belong to one."""
+        home = await self.portal(portal)
+        address = checked_address(account)
+        async with self._change() as connection:
+            taken = select(schema.user.c.id).where(schema.user.c.portal == home.id, schema.user.c.account == address)
+            if await connection.scalar(taken):
+                raise DirectoryError(f"{address} is a user already; change it with: onrecord user set {address}")
+            result = await connection.execute(
+                insert(schema.user).values(
+                    portal=home.id,
+                    account=address,
+                    name=name,
+                    personal_email_access=personal_email_access,
+                    active=active,
+                )
+            )
+            identifier = int(result.inserted_primary_key[0])  # type: ignore[index]  # one row, one key
+            await self._put_user_addresses(connection, home, identifier, "account", [address])
+            await self._put_user_addresses(connection, home, identifier, "alias", aliases)
+            await self._put_user_addresses(connection, home, identifier, "connected", connected)
+        return await self.user(home.name, address)
+
+    async def set_user(
+        self,
+        portal: str | None,
+        account: str,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] | None = None,
+        connected: Sequence[str] | None = None,
+        send_as: Sequence[str] | None = None,
+        personal_email_access: bool | None = None,
+        active: bool | None = None,
+    ) -> UserRecord:
+        """Changes what is not `None`; lists replace what was there."""
+        home = await self.portal(portal)
+        record = await self.user(home.name, account)
+        others = [await self.user(home.name, each) for each in send_as or ()]
+        values = {"name": name, "personal_email_access": personal_email_access, "active": active}
+        values = {key: value for key, value in values.items() if value is not None}
+        async with self._change() as connection:
+            if values:
+                await connection.execute(update(schema.user).where(schema.user.c.id == record.id).values(**values))
+            for kind, addresses in (("alias", aliases), ("connected", connected)):
+                if addresses is not None:
+                    table = schema.user_address
+                    await connection.execute(delete(table).where(table.c.user == record.id, table.c.kind == kind))
+                    await self._put_user_addresses(connection, home, record.id, kind, addresses)
+            if send_as is not None:
+                await connection.execute(delete(schema.send_as).where(schema.send_as.c.user == record.id))
+                rows = [{"user": record.id, "other": other.id} for other in others]
+                if rows:
+                    await connection.execute(insert(schema.send_as), rows)
+        return await self.user(home.name, account)
+
+    async def users(self, portal: str | None) -> list[UserRecord]:
+        """All users of a portal by account."""
+        home = await self.portal(portal)
+        async with self._database.read() as connection:
+            rows = (
+                await connection.execute(
+                    select(schema.user).where(schema.user.c.portal == home.id).order_by(schema.user.c.account)
+                )
+            ).all()
+            return [await self._user_record(connection, home, row._mapping) for row in rows]
+
+    async def user(self, portal: str | None, account: str) -> UserRecord:
+        """The user with that account or any other address. Raises `DirectoryError`."""
+        home = await self.portal(portal)
+        form = canonical(account, frozenset(home.subaddressed_domains))
+        table = schema.user_address
+        async with self._database.read() as connection:
+            found = select(schema.user).join(table, table.c.user == schema.user.c.id)
+            found = found.where(table.c.portal == home.id, table.c.canonical == form).order_by(schema.user.c.id)
+            row = (await connection.execute(found)).first()
+            if row is None:
+                raise DirectoryError(f"{account!r} is no user of {home.name}; see: onrecord user list")
+            return await self._user_record(connection, home, row._mapping)
+
+    async def _user_record(self, connection: AsyncConnection, home: PortalRecord, row: Any) -> UserRecord:
+        table, grants = schema.user_address, schema.send_as
+        rows = await connection.execute(select(table.c.kind, table.c.written).where(table.c.user == row["id"]))
+        by_kind: dict[str, list[str]] = {"alias": [], "connected": [], "account": []}
+        for kind, written in rows:
+            by_kind[kind].append(written)
+        others = select(schema.user.c.account).join(grants, grants.c.other == schema.user.c.id)
+        accounts = (await connection.scalars(others.where(grants.c.user == row["id"]))).all()
+        return UserRecord(
+            id=row["id"],
+            portal=home.name,
+            account=row["account"],
+            name=row["name"],
+            aliases=tuple(sorted(by_kind["alias"])),
+            connected=tuple(sorted(by_kind["connected"])),
+            send_as=tuple(sorted(accounts)),
+            personal_email_access=row["personal_email_access"],
+            active=row["active"],
+        )
+
+    async def _put_user_addresses(
+        self, connection: AsyncConnection, home: PortalRecord, identifier: int, kind: str, addresses: Iterable[str]
+    ) -> None:
+        table = schema.user_address
+        for address in addresses:
+            written = checked_address(address)
+            form = canonical(written, frozenset(home.subaddressed_domains))
+            if kind != "alias":
+                holder = select(schema.user.c.account).join(table, table.c.user == schema.user.c.id)
+                holder = holder.where(
+                    table.c.portal == home.id,
+                    table.c.canonical == form,
+                    table.c.kind != "alias",
+                    table.c.user != identifier,
+                )
+                if other := await connection.scalar(holder):
+                    raise DirectoryError(f"{written} belongs to the user {other} already; take it away there first")
+            row = {"portal": home.id, "canonical": form, "user": identifier, "kind": kind}
+            await connection.execute(delete(table).filter_by(**row))
+            await connection.execute(insert(table).values(**row, written=written))
+
+    # -- contacts -----------------------------------------------------------------------------------------------------
+
+    async def add_contact(
+        self,
+        portal: str | None,
+        primary: str,
+        *,
+        others: Sequence[str] = (),
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> ContactRecord:
+        """A new contact. Raises `DirectoryError` when one of its addresses belongs to another."""
+        home = await self.portal(portal)
+        async with self._change() as connection:
+            await self.insert_contact(connection, home, primary, others=others, name=name, owner=owner)
+        return await self.contact(home.name, primary)
+
+    async def insert_contact(
+        self,
+        connection: AsyncConnection,
+        home: PortalRecord,
+        primary: str,
+        *,
+        others: Sequence[str] = (),
+        name: str | None = None,
+        owner: str | None = None,
+    ) -> int:
+        """As `add_contact`, inside a transaction of the caller."""
+        written = list(dict.fromkeys(checked_address(each) for each in (primary, *others)))
+        subaddressed = frozenset(home.subaddressed_domains)
+        forms = {canonical(each, subaddressed): each for each in reversed(written)}
+        table = schema.contact_address
+        held = select(table.c.written, schema.contact.c.primary_address).join(
+            schema.contact, schema.contact.c.id == table.c.contact
+        )
+        row = (await connection.execute(held.where(table.c.portal == home.id, table.c.canonical.in_(forms)))).first()
+        if row is not None:
+            raise DirectoryError(
+                f"{row[0]} belongs to the contact {row[1]} already; an address is on one contact only, leave it out"
+            )
+        owner_id = await self._owner_id(connection, home, owner) if owner else None
+        result = await connection.execute(
+            insert(schema.contact).values(portal=home.id, primary_address=written[0], name=name, owner=owner_id)
+        )
+        identifier = int(result.inserted_primary_key[0])  # type: ignore[index]  # one row, one key
+        rows = [
+            {"portal": home.id, "canonical": form, "contact": identifier, "written": each}
+            for form, each in forms.items()
+        ]
+        await connection.execute(insert(table), rows)
+        return identifier
+
+    async def _owner_id(self, connection: AsyncConnection, home: PortalRecord, owner: str) -> int:
+        form = canonical(owner, frozenset(home.subaddressed_domains))
+        table = schema.user_address
+        found = await connection.scalar(
+            select(table.c.user).where(table.c.portal == home.id, table.c.canonical == form).order_by(table.c.user)
+        )
+        if found is None:
+            raise DirectoryError(f"the owner {owner!r} is no user of {home.name}; see: onrecord user list")
+        return int(found)
+
+    async def contacts(self, portal: str | None, *, after: int = 0, limit: int | None = None) -> list[ContactRecord]:
+        """Contacts in order of creation, from behind the id `after`."""
+        home = await self.portal(portal)
+        async with self._database.read() as connection:
+            wanted = select(schema.contact).where(schema.contact.c.portal == home.id, schema.contact.c.id > after)
+            rows = (await connection.execute(wanted.order_by(schema.contact.c.id).limit(limit))).all()
+            return [await self._contact_record(connection, home, row._mapping) for row in rows]
+
+    async def contact(self, portal: str | None, address: str) -> ContactRecord:
+        """The contact with that address. Raises `DirectoryError`."""
+        home = await self.portal(portal)
+        table = schema.contact_address
+        form = canonical(address, frozenset(home.subaddressed_domains))
+        async with self._database.read() as connection:
+            found = select(schema.contact).join(table, table.c.contact == schema.contact.c.id)
+            row = (await connection.execute(found.where(table.c.portal == home.id, table.c.canonical == form))).first()
+            if row is None:
+                raise DirectoryError(f"{address!r} is on no contact of {home.name}; see: onrecord contact list")
+            return await self._contact_record(connection, home, row._mapping)
+
+    async def _contact_record(self, connection: AsyncConnection, home: PortalRecord, row: Any) -> ContactRecord:
+        table = schema.contact_address
+        addresses = (await connection.scalars(select(table.c.written).where(table.c.contact == row["id"]))).all()
+        owner = select(schema.user.c.account).where(schema.user.c.id == row["owner"])
+        primary = row["primary_address"]
+        return ContactRecord(
+            id=row["id"],
+            portal=home.name,
+            primary=primary,
+            addresses=(primary, *sorted(each for each in addresses if each != primary)),
+            name=row["name"],
+            owner=await connection.scalar(owner) if row["owner"] is not None else None,
+        )
+
+    # -- Never Log ----------------------------------------------------------------------------------------------------
+
+    async def add_never_log(self, portal: str | None, entry: str, *, user: str | None = None) -> str:
+        """Puts an entry on the portal's list, or on a user's own. Returns its spelling."""
+        spelt = _checked_entry(entry)
+        home, owner = await self._list_of(portal, user)
+        if spelt not in await self.never_log(home.name, user=user):
+            async with self._change() as connection:
+                await connection.execute(insert(schema.never_log).values(portal=home.id, user=owner, entry=spelt))
+        return spelt
+
+    async def remove_never_log(self, portal: str | None, entry: str, *, user: str | None = None) -> str:
+        """Takes an entry off the list. Raises `DirectoryError` when it is not on it."""
+        spelt = _checked_entry(entry)
+        home, owner = await self._list_of(portal, user)
+        table = schema.never_log
+        async with self._change() as connection:
+            gone = await connection.execute(
+                delete(table).where(table.c.portal == home.id, table.c.user.is_(owner), table.c.entry == spelt)
+                if owner is None
+                else delete(table).where(table.c.portal == home.id, table.c.user == owner, table.c.entry == spelt)
+            )
+            if not gone.rowcount:
+                raise DirectoryError(f"{spelt} is not on the list; see: onrecord never-log list")
+        return spelt
+
+    async def never_log(self, portal: str | None, *, user: str | None = None) -> list[str]:
+        """The entries of the portal's list, or of a user's own."""
+        home, owner = await self._list_of(portal, user)
+        table = schema.never_log
+        async with self._database.read() as connection:
+            condition = table.c.user.is_(None) if owner is None else table.c.user == owner
+            wanted = select(table.c.entry).where(table.c.portal == home.id, condition).order_by(table.c.entry)
+            return list((await connection.scalars(wanted)).all())
+
+    async def _list_of(self, portal: str | None, user: str | None) -> tuple[PortalRecord, int | None]:
+        home = await self.portal(portal)
+        return home, (await self.user(home.name, user)).id if user else None
+
+    # -- changes ------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction of changes, for callers that make many; the version advances once."""
+        async with self._change() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[AsyncConnection]:
+        table = schema.directory_version
+        async with self._database.write() as connection:
+            yield connection
+            moved = await connection.execute(update(table).values(version=table.c.version + 1))
+            if not moved.rowcount:
+                await connection.execute(insert(table).values(id=1, version=1))
+        self._ring()
+
+    def _ring(self) -> None:
+        self._bell.write_text(f"{time.time_ns()} {secrets.token_hex(4)}\n")
+
+    async def version(self) -> int:
+        """How often the directory was changed."""
+        async with self._database.read() as connection:
+            return await connection.scalar(select(func.max(schema.directory_version.c.version))) or 0
+
+
+def portal_record(row: Any) -> PortalRecord:
+    """A row of the table `portal`."""
+    return PortalRecord(
+        id=row["id"],
+        name=row["name"],
+        rule=Rule(row["rule"]),
+        switches=switches_of(row["switches"]),
+        bcc_address=row["bcc_address"],
+        forward_address=row["forward_address"],
+        subaddressed_domains=tuple(row["subaddressed_domains"]),
+        service_logins=tuple(row["service_logins"]),
+    )
+
+
+def switches_of(value: dict[str, Any]) -> Switches:
+    """Switches as kept; what is missing has its default."""
+    known = {key: each for key, each in value.items() if key in Switches.__dataclass_fields__}
+    if "never_log_scope" in known:
+        known["never_log_scope"] = NeverLogScope(known["never_log_scope"])
+    return replace(Switches(), **known)
+
+
+def _checked_entry(entry: str) -> str:
+    try:
+        return normalise_entry(entry)
+    except ValueError as error:
+        raise DirectoryError(f"{entry!r} is no Never Log entry; {error}") from error

@@ -1,0 +1,164 @@
+"""The parser process, and the other end of its pipes.
+
+    request:   one JSON line {"size", "path", "dot_stuffed", "limits"}, then `size` octets when there is no `path`
+    answer:    frames of a kind octet, a length (4 octets) and data: "P" a part (hash, number, octets), "J" the result
+
+A process that takes too long or dies is replaced; its message counts as unparsed. What comes back is JSON and packed
+octets, never anything that could run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import mmap
+import resource
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import zstandard
+
+import engine
+from engine.decision import Flag
+from engine.fingerprint import date_of, fingerprint, identity
+from store.parsing import PART, ParseLimits, parse, split, unstuff
+
+__all__ = ["Keep", "Parser"]
+
+FRAME = struct.Struct(">cI")
+PART_HEAD = struct.Struct(">64sI")
+PIPE_LIMIT = 4 * 1024 * 1024
+
+Keep = Callable[[str, int, bytes], Awaitable[None]]
+
+
+class Parser:
+    """One parser process, started when needed."""
+
+    def __init__(self, *, seconds: float, memory: int, limits: ParseLimits) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._limits = limits
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def parse(self, content: bytes | Path, *, dot_stuffed: bool, keep: Keep) -> dict[str, Any]:
+        """The result of `store.parsing.parse`; `keep` is awaited for each part. Raises `OSError` when a file is gone.
+
+        Without a result in time, the message is read as far as that is safe and flagged `unparsed`.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._exchange(content, dot_stuffed, keep)
+        except (TimeoutError, asyncio.IncompleteReadError, BrokenPipeError, ConnectionResetError) as error:
+            await self.close()
+            trouble = "took too long" if isinstance(error, TimeoutError) else "the parser died"
+            return await _read_plainly(content, dot_stuffed, keep, trouble)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def _exchange(self, content: bytes | Path, dot_stuffed: bool, keep: Keep) -> dict[str, Any]:
+        process = self._process
+        if process is None or process.returncode is not None:
+            process = self._process = await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        request = {
+            "size": 0 if isinstance(content, Path) else len(content),
+            "path": str(content) if isinstance(content, Path) else None,
+            "dot_stuffed": dot_stuffed,
+            "limits": asdict(self._limits),
+        }
+        process.stdin.write(json.dumps(request).encode() + b"\n" + (b"" if isinstance(content, Path) else content))
+        await process.stdin.drain()
+        while True:
+            kind, length = FRAME.unpack(await process.stdout.readexactly(FRAME.size))
+            data = await process.stdout.readexactly(length)
+            if kind == b"J":
+                result: dict[str, Any] = json.loads(data)
+                return result
+            digest, number = PART_HEAD.unpack_from(data)
+            await keep(digest.decode("ascii"), number, data[PART_HEAD.size :])
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "store.parser",
+            str(self._memory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=PIPE_LIMIT,
+        )
+
+
+async def _read_plainly(content: bytes | Path, dot_stuffed: bool, keep: Keep, trouble: str) -> dict[str, Any]:
+    """What the header section says, and the raw octets, part by part: nothing that a stranger could make slow."""
+    octets: bytes | mmap.mmap = content if isinstance(content, bytes) else await asyncio.to_thread(_map, content)
+    whole = unstuff(bytes(octets)) if dot_stuffed else bytes(octets)
+    section, body = split(whole)
+    message = engine.read(section[:65536])
+    print_ = fingerprint(message, hashlib.sha256(body).hexdigest())
+    date = date_of(message)
+    digest = hashlib.sha256(whole).hexdigest()
+    packer = zstandard.ZstdCompressor(level=3)
+    for number, start in enumerate(range(0, max(len(whole), 1), PART)):
+        await keep(digest, number, packer.compress(whole[start : start + PART]))
+    return {
+        "identity": identity(message) or f"fingerprint {print_}",
+        "fingerprint": print_,
+        "message_id": message.message_id,
+        "parents": list(message.parents),
+        "subject": message.subject.encode("utf-8", "replace").decode(),
+        "date": date.timestamp() if date else None,
+        "from": list(message.authors),
+        "to": list(message.to),
+        "cc": list(message.cc),
+        "size": len(whole),
+        "content": digest,
+        "text": "",
+        "html": "",
+        "attachments": [],
+        "flags": [Flag.UNPARSED],
+        "trouble": trouble,
+    }
+
+
+def _map(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def main(memory: int, requests: BinaryIO, answers: BinaryIO) -> None:
+    """The process: one request after the other until its input ends."""
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    while line := requests.readline():
+        request = json.loads(line)
+        octets = Path(request["path"]).read_bytes() if request["path"] else requests.read(request["size"])
+
+        def keep(digest: str, number: int, part: bytes) -> None:
+            data = PART_HEAD.pack(digest.encode("ascii"), number) + part
+            answers.write(FRAME.pack(b"P", len(data)) + data)
+
+        if request["dot_stuffed"]:
+            octets = unstuff(octets)
+        result = json.dumps(parse(octets, keep, ParseLimits(**request["limits"]))).encode()
+        answers.write(FRAME.pack(b"J", len(result)) + result)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

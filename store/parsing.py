@@ -1,0 +1,207 @@
+"""Reading a whole message: text, attachments, identity, and its octets packed for keeping.
+
+Runs in a process of its own (`store.parser`), because mail is written by strangers: parts, nesting and sizes are
+bounded, every accessor of the stdlib parser is guarded, and what goes wrong costs the understanding of this message
+and nothing else. The parser uses the compat32 policy; the newer one raises on real mail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message as MimeMessage
+from email.policy import compat32
+from typing import Any
+
+import zstandard
+
+import engine
+from engine.correspondence import kinds
+from engine.decision import Flag
+from engine.directory import Switches
+from engine.fingerprint import date_of, fingerprint, identity
+from engine.header import decode_text
+
+__all__ = ["ParseLimits", "parse", "unstuff"]
+
+PART = 1024 * 1024  # octets of content in one compressed part
+MAX_NAME = 255
+SLOW_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "uu", "zip", "bz2"))
+NESTING_MARK = re.compile(rb"^content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
+PART_MARK = re.compile(rb"^--", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseLimits:
+    """Sizes are octets (of text: characters)."""
+
+    attachment: int = 50 * 1024 * 1024
+    text: int = 1024 * 1024
+    parts: int = 1000
+    nesting: int = 100
+    part_marks: int = 100_000  # lines that may begin a part, before the parser is tried at all
+
+
+class Unparsed(Exception):
+    """The message breaks a limit; the text says which."""
+
+
+def unstuff(octets: bytes) -> bytes:
+    """Mail data to content: a leading dot of a line goes (RFC 5321 §4.5.2)."""
+    if octets[:1] == b".":
+        octets = octets[1:]
+    return octets.replace(b"\r\n.", b"\r\n") if b"\r\n." in octets else octets
+
+
+def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseLimits) -> dict[str, Any]:
+    """All that the log keeps of a message, as JSON values; `keep(hash, number, part)` takes packed content.
+
+    Never raises on bad mail: what cannot be parsed has the flag `unparsed` and `trouble` says why.
+    """
+    section, body = split(octets)
+    message = engine.read(section)
+    body_hash = hashlib.sha256(body).hexdigest()
+    print_ = fingerprint(message, body_hash)
+    date = date_of(message)
+    flags = set(kinds(message, Switches())[0])
+    result: dict[str, Any] = {
+        "identity": identity(message) or f"fingerprint {print_}",
+        "fingerprint": print_,
+        "message_id": message.message_id,
+        "parents": list(message.parents),
+        "subject": _clean(message.subject),
+        "date": date.timestamp() if date else None,
+        "from": [_clean(each) for each in message.authors],
+        "to": [_clean(each) for each in message.to],
+        "cc": [_clean(each) for each in message.cc],
+        "size": len(octets),
+        "content": _keep(octets, keep),
+        "text": "",
+        "html": "",
+        "attachments": [],
+    }
+    try:
+        _check_shape(octets, limits)
+        _read_parts(message_from_bytes(octets, policy=compat32), result, flags, keep, limits)
+    except Unparsed as error:
+        flags.add(Flag.UNPARSED)
+        result["trouble"] = str(error)
+    except Exception as error:  # the stdlib parser raises what it likes on hostile mail
+        flags.add(Flag.UNPARSED)
+        result["trouble"] = type(error).__name__
+    result["flags"] = sorted(flags)
+    return result
+
+
+def split(octets: bytes) -> tuple[bytes, bytes]:
+    """Header section and body."""
+    if octets[:2] == b"\r\n":
+        return b"", octets[2:]
+    end = octets.find(b"\r\n\r\n")
+    return (octets[: end + 2], octets[end + 4 :]) if end >= 0 else (octets, b"")
+
+
+def _check_shape(octets: bytes, limits: ParseLimits) -> None:
+    """Refuses what would take the parser deep or long, by counting marks in one pass."""
+    if sum(1 for _ in NESTING_MARK.finditer(octets)) > limits.nesting:
+        raise Unparsed("nested too deeply")
+    if sum(1 for _ in PART_MARK.finditer(octets)) > limits.part_marks:
+        raise Unparsed("too many parts")
+
+
+def _read_parts(
+    mime: MimeMessage, result: dict[str, Any], flags: set[Flag], keep: Callable[..., None], limits: ParseLimits
+) -> None:
+    texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
+    for number, part in enumerate(_leaves(mime)):
+        if number >= limits.parts:
+            raise Unparsed("too many parts")
+        kind = part.get_content_type()
+        if kind == "text/calendar":
+            flags.add(Flag.CALENDAR)
+        name = _file_name(part)
+        if kind in texts and name is None and part.get_content_disposition() != "attachment":
+            texts[kind].append(_text(part))
+        else:
+            _attach(part, kind, name or "", result, flags, keep, limits)
+    for kind, key in (("text/plain", "text"), ("text/html", "html")):
+        whole = "\n".join(texts[kind])
+        if len(whole) > limits.text:
+            flags.add(Flag.BODY_TRUNCATED)
+        result[key] = _clean(whole[: limits.text])
+
+
+def _leaves(mime: MimeMessage) -> Iterator[MimeMessage]:
+    """Parts that hold content, in order; an attached message is one part and not looked into."""
+    waiting: list[Any] = [mime]
+    while waiting:
+        part = waiting.pop()
+        payload = part.get_payload()
+        if isinstance(payload, list) and part.get_content_maintype() == "multipart":
+            waiting.extend(reversed(payload))
+        elif isinstance(part, MimeMessage):
+            yield part
+
+
+def _attach(
+    part: MimeMessage,
+    kind: str,
+    name: str,
+    result: dict[str, Any],
+    flags: set[Flag],
+    keep: Callable[..., None],
+    limits: ParseLimits,
+) -> None:
+    octets = _octets(part)
+    too_large = len(octets) > limits.attachment
+    if too_large:
+        flags.add(Flag.ATTACHMENT_TOO_LARGE)
+    result["attachments"].append(
+        {
+            "name": _clean(name)[:MAX_NAME],
+            "type": _clean(kind)[:200],
+            "size": len(octets),
+            "content": None if too_large else _keep(octets, keep),
+        }
+    )
+
+
+def _octets(part: MimeMessage) -> bytes:
+    payload = part.get_payload()
+    if isinstance(payload, list):  # message/rfc822 and its like
+        return b"\n".join(each.as_bytes() for each in payload if isinstance(each, MimeMessage))
+    decoded = part.get_payload(decode=True)
+    return decoded if isinstance(decoded, bytes) else b""
+
+
+def _text(part: MimeMessage) -> str:
+    octets = _octets(part)
+    charset = (part.get_content_charset() or "utf-8").lower()
+    if charset.replace("-", "_") in SLOW_CODECS or not charset.isascii():
+        charset = "latin-1"
+    try:
+        return octets.decode(charset, "replace")
+    except (LookupError, UnicodeError, ValueError):
+        return octets.decode("latin-1")
+
+
+def _file_name(part: MimeMessage) -> str | None:
+    name = part.get_filename()
+    return decode_text(name.encode("utf-8", "surrogateescape")) if name else None
+
+
+def _keep(octets: bytes, keep: Callable[[str, int, bytes], None]) -> str:
+    """Packs `octets` in parts under the hash of the whole."""
+    digest = hashlib.sha256(octets).hexdigest()
+    packer = zstandard.ZstdCompressor(level=3)
+    for number, start in enumerate(range(0, max(len(octets), 1), PART)):
+        keep(digest, number, packer.compress(octets[start : start + PART]))
+    return digest
+
+
+def _clean(text: str) -> str:
+    """Text that a database and JSON take: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
