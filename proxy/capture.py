@@ -1,0 +1,445 @@
+"""Capturing what the relay carries: the tap of one message, from its header section to the spool.
+
+The engine decides when the header section is whole. Content is kept only when it says so; what is kept goes to memory,
+then to a file, and is durable before the client hears that its mail was accepted. Whatever fails here fails alone:
+under policy `open` mail goes on and a gap tells what is missing, under `closed` the client is asked to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from engine.address import canonical
+from engine.message import Message
+from store.database import StoreUnavailable
+
+import engine
+from engine.capture import Capture
+from engine.decision import Decision, Outcome, Source
+from engine.directory import Answer, Question
+from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.smtp.reply import Reply
+from proxy.smtp.session import Envelope
+from store.hashes import keyed_hash
+from store.spool import ContentFile, Entry, EntryKind, Spool
+
+__all__ = ["Captures", "Directory"]
+
+log = structlog.get_logger("capture")
+
+UNDECIDED_MEMORY = 1024 * 1024  # a message that is not decided yet goes to no file below this
+ASK_SECONDS = 2.0  # a store that is slower than this counts as away
+
+
+class Directory(Protocol):
+    """Who answers the engine's questions (`store.lookups.Lookups`)."""
+
+    def answer(self, question: Question) -> tuple[Answer, ...] | None:
+        """The answer, when it is at hand."""
+
+    async def ask(self, question: Question) -> tuple[Answer, ...]:
+        """The answer from the store. Raises `StoreUnavailable`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Judgement:
+    """What the engine was asked and what it said. `decisions` is `None` while nobody could be asked."""
+
+    message: Message
+    capture: Capture
+    question: Question
+    answers: tuple[Answer, ...] | None = None
+    decisions: tuple[Decision, ...] | None = None
+
+    @property
+    def logs(self) -> bool:
+        """Whether any portal logs the message."""
+        return any(each.outcome is Outcome.LOG for each in self.decisions or ())
+
+    def decide(self, answers: tuple[Answer, ...]) -> None:
+        self.answers = answers
+        self.decisions = tuple(engine.decide(self.capture, self.message, answer) for answer in answers)
+
+
+class Captures:
+    """Makes the taps of one relay process."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        directory: Directory,
+        policy: CapturePolicy,
+        limits: Limits,
+        deadlines: Deadlines,
+        hash_key: bytes,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self.spool = spool
+        self.directory = directory
+        self.policy = policy
+        self.limits = limits
+        self.deadlines = deadlines
+        self.tasks = tasks
+        self.counts: Counter[str] = Counter()
+        self._hash_key = hash_key
+        self._prefix = os.urandom(12).hex()
+        self._serial = 0
+
+    def begin(self, session: str, login: str | None, envelope: Envelope) -> MessageTap | None:
+        """A tap for one message; `None` when its login cannot be known, so that it concerns nobody here."""
+        if login is None:
+            self.counts["unobservable"] += 1
+            return None
+        return MessageTap(self, session, login, envelope)
+
+    def undelivered(self, session: str, login: str | None, envelope: Envelope) -> None:
+        """A transaction whose every recipient was refused: there is no message, only what the envelope says."""
+        if login is None:
+            return
+        author = b"From: <" + (envelope.reverse_path or b"") + b">\r\n"
+        recipients = b"To: " + b", ".join(b"<" + each.path + b">" for each in envelope.recipients) + b"\r\n"
+        tap = MessageTap(self, session, login, envelope)
+        tap.header_section(author + recipients, dot_stuffed=False)
+        tap.refuse(envelope.recipients[-1].reply)
+
+    async def is_known(self, login: str) -> bool:
+        """Whether `login` is an address of an active user, or a service login, of any portal."""
+        question = Question(login=login, addresses=frozenset((login,)))
+        try:
+            answers = self.directory.answer(question)
+            if answers is None:
+                answers = await self.directory.ask(question)
+        except StoreUnavailable:
+            return False
+        return any(
+            canonical(login) in answer.portal.service_logins
+            or any(user.active for users in answer.users.values() for user in users)
+            for answer in answers
+        )
+
+    def new_key(self) -> str:
+        """A capture key that no other process and no later run makes again."""
+        self._serial += 1
+        return f"{self._prefix}{self._serial:08x}"
+
+    def hashes(self, judgement: _Judgement) -> dict[str, Any]:
+        """Keyed hashes of the message's id and of the addresses that are no user's (rules.md 8.2)."""
+        users = {address for answer in judgement.answers or () for address in answer.users}
+        outside = {canonical(address) for address in judgement.question.addresses} - users
+        message_id = judgement.message.message_id
+        return {
+            "message_ids": [keyed_hash(self._hash_key, message_id)] if message_id else [],
+            "addresses": sorted(keyed_hash(self._hash_key, address) for address in outside),
+        }
+
+
+class MessageTap:
+    """Watches one message. Implements `proxy.smtp.transfer.Tap`."""
+
+    __slots__ = (
+        "_asking",
+        "_captures",
+        "_chunks",
+        "_continue",
+        "_dot_stuffed",
+        "_envelope",
+        "_file",
+        "_in_memory",
+        "_journal_key",
+        "_judgement",
+        "_keeps",
+        "_login",
+        "_session",
+        "_trouble",
+    )
+
+    def __init__(self, captures: Captures, session: str, login: str, envelope: Envelope) -> None:
+        self._captures = captures
+        self._session = session
+        self._login = login
+        self._envelope = envelope
+        self._judgement: _Judgement | None = None
+        self._keeps = True
+        self._asking = False
+        self._continue: Callable[[], None] | None = None
+        self._chunks: list[bytes] = []
+        self._in_memory = 0
+        self._file: ContentFile | None = None
+        self._dot_stuffed = False
+        self._trouble: Exception | None = None
+        self._journal_key: str | None = None
+
+    # -- the message passes -------------------------------------------------------------------------------------------
+
+    def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
+        self._dot_stuffed = dot_stuffed
+        try:
+            self._judge(_unstuff(section) if dot_stuffed else section)
+        except Exception as error:  # understanding mail may fail, passing it may not: the recorder tries again
+            self._captures.counts["judging_failed"] += 1
+            log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
+
+    def _judge(self, section: bytes) -> None:
+        recipients = tuple(
+            each.path.decode("utf-8", "surrogateescape") for each in self._envelope.recipients if each.reply.is_positive
+        )
+        message = engine.read(section)
+        capture = Capture(source=Source.RELAY, recipients=recipients, login=self._login)
+        question = engine.question(capture, message)
+        self._judgement = _Judgement(message=message, capture=capture, question=question)
+        answers = self._captures.directory.answer(question)
+        if answers is not None:
+            self._decided(answers)
+        else:
+            self._asking = True
+            self._captures.tasks.create_task(self._ask(question))
+
+    async def _ask(self, question: Question) -> None:
+        answers: tuple[Answer, ...] | None = None
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answers = await self._captures.directory.ask(question)
+        except (StoreUnavailable, TimeoutError):
+            self._captures.counts["undecided"] += 1
+        self._asking = False
+        if answers is not None:
+            try:
+                self._decided(answers)
+            except Exception as error:  # as in header_section
+                self._captures.counts["judging_failed"] += 1
+                log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
+        if self._continue is not None:
+            then, self._continue = self._continue, None
+            then()
+
+    def _decided(self, answers: tuple[Answer, ...]) -> None:
+        judgement = self._judgement
+        assert judgement is not None
+        judgement.decide(answers)
+        if not judgement.logs:
+            self._keeps = False
+            self._drop_content()
+
+    def content(self, octets: bytes) -> None:
+        if not self._keeps:
+            return
+        self._chunks.append(octets)
+        self._in_memory += len(octets)
+        is_decided = self._judgement is not None and self._judgement.decisions is not None
+        if self._in_memory > (self._captures.limits.capture_memory if is_decided else UNDECIDED_MEMORY):
+            self._spill()
+
+    def _spill(self) -> None:
+        try:
+            if self._file is None:
+                self._file = self._captures.spool.content_file(self._captures.new_key())
+            self._file.write(self._chunks)
+        except OSError as error:
+            self._keeps = False
+            self._trouble = error
+            self._drop_content()
+        else:
+            self._chunks.clear()
+            self._in_memory = 0
+
+    def _flush(self) -> None:
+        if self._file is not None and self._chunks:
+            self._spill()
+
+    # -- how it ended -------------------------------------------------------------------------------------------------
+
+    def journal(self, then: Callable[[bool], None]) -> bool:
+        if self._captures.policy is not CapturePolicy.CLOSED:
+            return False
+        if self._asking:
+            self._continue = lambda: self._journal_now(then)
+            return True
+        if self._is_nobodys():
+            return False
+        self._journal_now(then)
+        return True
+
+    def _journal_now(self, then: Callable[[bool], None]) -> None:
+        self._flush()
+        if self._is_nobodys():
+            then(True)
+        elif self._trouble is not None:
+            then(False)
+        else:
+            self._journal_key = self._captures.new_key()
+            self._put(self._message_entry(self._journal_key, None, settled=False), lambda error: then(error is None))
+
+    def deliver(self, reply: Reply, then: Callable[[], None]) -> bool:
+        if self._asking:
+            self._continue = lambda: then() if not self._deliver_now(reply, then) else None
+            return True
+        return self._deliver_now(reply, then)
+
+    def _deliver_now(self, reply: Reply, then: Callable[[], None]) -> bool:
+        """True when `then` will be called later."""
+        if self._is_nobodys():
+            self._note_skip()
+            return False
+        self._flush()
+        if self._journal_key is not None:
+            entry = self._message_entry(self._journal_key, reply, settled=True)
+            self._captures.spool.settle(entry, lambda error: then())
+            return True
+        if self._trouble is not None:
+            self._leave_gap("capture_failed", self._trouble)
+            return False
+        self._put(
+            self._message_entry(self._captures.new_key(), reply, settled=True),
+            lambda error: self._stored(error, then),
+        )
+        return True
+
+    def _stored(self, error: Exception | None, then: Callable[[], None]) -> None:
+        if error is None:
+            self._captures.counts["captured"] += 1
+        else:
+            self._leave_gap("capture_failed", error)
+            self._drop_content()
+        then()
+
+    def refuse(self, reply: Reply) -> None:
+        judgement = self._judgement
+        self._drop_content()
+        if self._asking:
+            self._continue = lambda: self.refuse(reply)
+            return
+        if judgement is None or judgement.answers is None or not judgement.logs:
+            self._settle_as_nothing()
+            return
+        undelivered = Capture(source=Source.RELAY, recipients=(), login=self._login)
+        judgement.capture = undelivered
+        judgement.decide(judgement.answers)
+        if self._journal_key is not None:
+            self._settle_as_nothing()
+        else:
+            self._note(EntryKind.NOTE, {})
+
+    def lose(self) -> None:
+        if self._asking:
+            self._continue = self.lose
+            return
+        self._drop_content()
+        if self._is_nobodys():
+            return
+        if self._journal_key is None:
+            self._leave_gap("outcome_unknown", None)
+        else:
+            gap = {"gap": "outcome_unknown", "cause": ""}
+            entry = self._note_entry(self._journal_key, EntryKind.GAP, gap)
+            self._captures.spool.settle(entry, lambda error: None)
+
+    def discard(self) -> None:
+        self._keeps = False
+        self._drop_content()
+
+    # -- entries ------------------------------------------------------------------------------------------------------
+
+    def _is_nobodys(self) -> bool:
+        """Whether it is settled that no portal logs the message."""
+        judgement = self._judgement
+        return judgement is not None and judgement.decisions is not None and not judgement.logs
+
+    def _put(self, entry: Entry, done: Callable[[Exception | None], None]) -> None:
+        """Hands `entry` to the spool and calls `done` once, at the latest when the capture's deadline has passed."""
+        waiting = True
+
+        def once(error: Exception | None) -> None:
+            nonlocal waiting
+            if waiting:
+                waiting = False
+                timer.cancel()
+                done(error)
+
+        seconds = self._captures.deadlines.capture
+        timer = asyncio.get_running_loop().call_later(seconds, once, TimeoutError("the spool did not answer in time"))
+        self._captures.spool.put(entry, once, self._file)
+
+    def _message_entry(self, key: str, reply: Reply | None, *, settled: bool) -> Entry:
+        file = self._file
+        return Entry(
+            key=key,
+            at=time.time(),
+            kind=EntryKind.MESSAGE,
+            facts=self._facts()
+            | {
+                "reverse_path": _text(self._envelope.reverse_path or b""),
+                "recipients": [
+                    {"address": _text(each.path), "accepted": each.reply.is_positive, "reply": each.reply.line()}
+                    for each in self._envelope.recipients
+                ],
+                "reply": reply.line() if reply is not None else None,
+                "outcome": "delivered" if reply is not None else None,
+            },
+            content=b"".join(self._chunks) if file is None else None,
+            content_file=file.path if file is not None else None,
+            dot_stuffed=self._dot_stuffed,
+            settled=settled,
+        )
+
+    def _note_entry(self, key: str, kind: EntryKind, more: dict[str, Any]) -> Entry:
+        facts = self._facts() | more
+        if self._judgement is not None:
+            facts |= self._captures.hashes(self._judgement)
+        return Entry(key=key, at=time.time(), kind=kind, facts=facts)
+
+    def _facts(self) -> dict[str, Any]:
+        judgement = self._judgement
+        decisions = judgement.decisions if judgement is not None else None
+        return {
+            "source": Source.RELAY,
+            "session": self._session,
+            "login": self._login,
+            "decisions": None if decisions is None else [each.to_json() for each in decisions],
+        }
+
+    def _note(self, kind: EntryKind, more: dict[str, Any]) -> None:
+        self._captures.spool.note(self._note_entry(self._captures.new_key(), kind, more))
+
+    def _note_skip(self) -> None:
+        judgement = self._judgement
+        if judgement is not None and judgement.decisions:
+            self._captures.counts["skipped"] += 1
+            self._note(EntryKind.NOTE, {})
+        else:
+            self._captures.counts["unconcerned"] += 1
+
+    def _leave_gap(self, gap: str, cause: Exception | None) -> None:
+        self._captures.counts[gap] += 1
+        log.error("a message to be logged was not captured", session=self._session, gap=gap, cause=str(cause or ""))
+        self._note(EntryKind.GAP, {"gap": gap, "cause": type(cause).__name__ if cause is not None else ""})
+
+    def _settle_as_nothing(self) -> None:
+        if self._journal_key is not None:
+            entry = self._note_entry(self._journal_key, EntryKind.NOTE, {})
+            self._captures.spool.settle(entry, lambda error: None)
+
+    def _drop_content(self) -> None:
+        self._chunks.clear()
+        self._in_memory = 0
+        if self._file is not None and self._journal_key is None:
+            self._file.discard()
+            self._file = None
+
+
+def _unstuff(section: bytes) -> bytes:
+    """RFC 5321 §4.5.2: a leading dot of a line was doubled by the client."""
+    if section[:1] == b".":
+        section = section[1:]
+    return section.replace(b"\r\n.", b"\r\n") if b"\r\n." in section else section
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "replace")

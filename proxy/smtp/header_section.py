@@ -1,0 +1,80 @@
+"""The header section of a message passing by: where it ends, and the two fields a submission must not lack.
+
+RFC 6409 §8.1 and §8.2 let a submission server add a missing Date and Message-ID; that is all we ever add.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["HeaderCollector", "added_fields", "lacks_fields", "section_end"]
+
+# RFC 5322 §2.2: field names are printable US-ASCII without colon. obs-optional (§4.5.8) allows space before the colon.
+FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+DATE = re.compile(rb"^Date[ \t]*:", re.IGNORECASE | re.MULTILINE)
+MESSAGE_ID = re.compile(rb"^Message-ID[ \t]*:", re.IGNORECASE | re.MULTILINE)
+# quirk_mbox_from_line: a leading "From " line of an mbox file sent as it is; the section goes on behind it.
+MBOX_FROM = re.compile(rb">?From [^\r\n]*\r\n")
+
+
+def section_end(octets: bytes) -> int | None:
+    """Where the header section in `octets` ends (behind its last CRLF); `None` when more octets are needed.
+
+    0 means that there is none: the message begins with an empty line, or with a line that is no field.
+    """
+    if octets[:2] == b"\r\n":
+        return 0
+    end = octets.find(b"\r\n\r\n")
+    line_end = octets.find(b"\r\n")
+    if end < 0 and line_end < 0:
+        return None
+    if not FIRST_FIELD.match(octets) and not MBOX_FROM.match(octets):
+        return 0
+    return end + 2 if end >= 0 else None
+
+
+class HeaderCollector:
+    """Watches content until the header section is whole, or longer than `limit`, where it is cut for good."""
+
+    __slots__ = ("_limit", "_seen", "is_cut", "section")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._seen = b""
+        self.is_cut = False
+        self.section: bytes | None = None
+
+    def feed(self, content: bytes) -> bool:
+        """Whether `section` is known now. Its length is where it ends, counted from the first octet fed."""
+        seen = self._seen + content if self._seen else content
+        end = section_end(seen)
+        if end is None and len(seen) <= self._limit:
+            self._seen = seen
+            return False
+        self.is_cut = end is None
+        self.section = seen[: end if end is not None else self._limit]
+        self._seen = b""
+        return True
+
+    def finish(self) -> bytes:
+        """The section of a message that ended without an empty line: all of it, or nothing."""
+        if self.section is None:
+            is_section = FIRST_FIELD.match(self._seen) or MBOX_FROM.match(self._seen)
+            self.section = self._seen if is_section else b""
+            self._seen = b""
+        return self.section
+
+
+def lacks_fields(section: bytes) -> bool:
+    """Whether `section` lacks Date or Message-ID."""
+    return DATE.search(section) is None or MESSAGE_ID.search(section) is None
+
+
+def added_fields(section: bytes, *, date: bytes, message_id: bytes) -> bytes:
+    """The fields that `section` lacks, as lines to stand behind it. `message_id` comes with its brackets."""
+    lines = b""
+    if not DATE.search(section):
+        lines += b"Date: " + date + b"\r\n"
+    if not MESSAGE_ID.search(section):
+        lines += b"Message-ID: " + message_id + b"\r\n"
+    return lines

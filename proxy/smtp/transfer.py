@@ -1,0 +1,148 @@
+"""One message passing through: content from the client to the provider, shown to the tap on its way.
+
+`Transfer` holds content back only until the header section is whole (for nearly every message, one chunk), so that a
+missing Date or Message-ID is in the relayed and in the captured octets alike. It knows nothing of replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.smtp.header_section import HeaderCollector, added_fields, lacks_fields
+from proxy.smtp.reply import Reply
+
+__all__ = ["Tap", "Transfer"]
+
+
+class Tap(Protocol):
+    """Who watches one message. No method raises: a tap may fail, the stream may not."""
+
+    def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
+        """The whole header section, once, before any content."""
+
+    def content(self, octets: bytes) -> None:
+        """The next octets of content, header section included, as the provider gets them."""
+
+    def journal(self, then: Callable[[bool], None]) -> bool:
+        """Policy `closed`: makes the message durable before its end is sent, then calls `then(succeeded)`.
+
+        False when there is nothing to wait for, and then `then` is not called.
+        """
+
+    def deliver(self, reply: Reply, then: Callable[[], None]) -> bool:
+        """The provider accepted the message. True when its reply must wait until `then` is called."""
+
+    def refuse(self, reply: Reply) -> None:
+        """The provider refused the message."""
+
+    def lose(self) -> None:
+        """The provider was lost after the end of data, before its reply: nobody knows what became of the message."""
+
+    def discard(self) -> None:
+        """The message came to nothing."""
+
+
+class Transfer:
+    """Content of one message. `send` takes what goes to the provider; `fields` makes values for missing fields."""
+
+    __slots__ = ("_collector", "_fields", "_held", "_released", "_send", "dot_stuffed", "size", "tap")
+
+    def __init__(
+        self,
+        tap: Tap | None,
+        send: Callable[[bytes], None],
+        fields: Callable[[], tuple[bytes, bytes]],
+        *,
+        header_limit: int,
+        dot_stuffed: bool,
+    ) -> None:
+        self.tap = tap
+        self.dot_stuffed = dot_stuffed
+        self.size = 0
+        self._send = send
+        self._fields = fields
+        self._collector: HeaderCollector | None = HeaderCollector(header_limit)
+        self._held = b""
+        self._released = 0
+
+    def feed(self, content: bytes) -> None:
+        """Mail data: goes on at once when the header section is known, else waits for it."""
+        self.size += len(content)
+        if self._collector is not None:
+            content = self._collect(content)
+        if content:
+            self._pass(content)
+
+    def finish(self) -> None:
+        """Mail data has ended: what is held back goes on."""
+        if (collector := self._collector) is not None:
+            collector.finish()
+            self._pass(self._complete(collector))
+
+    def collect_chunk(self, content: bytes) -> bool:
+        """Part of a BDAT chunk: held until its header section is known or `release_chunk`. True when it is known."""
+        self.size += len(content)
+        self._held += content
+        return self._collector is None or self._collector.feed(content)
+
+    def release_chunk(self, *, is_last: bool) -> bytes:
+        """The held part of the chunk, with the fields it lacked; its length goes into the BDAT command."""
+        collector = self._collector
+        if collector is not None and (is_last or collector.section is not None):
+            collector.finish()
+            return self._complete(collector)
+        held, self._held = self._held, b""
+        self._released += len(held)
+        return held
+
+    @property
+    def is_collecting(self) -> bool:
+        """Whether the header section is not known yet."""
+        return self._collector is not None
+
+    def pass_chunk(self, content: bytes) -> None:
+        """Content of a chunk behind its header section."""
+        self.size += len(content)
+        self._pass(content)
+
+    def show(self, content: bytes) -> None:
+        """Content that is sent by the caller; the tap sees it too."""
+        if self.tap is not None and content:
+            self.tap.content(content)
+
+    def _collect(self, content: bytes) -> bytes:
+        collector = self._collector
+        assert collector is not None
+        self._held = self._held + content if self._held else content
+        return self._complete(collector) if collector.feed(content) else b""
+
+    def _complete(self, collector: HeaderCollector) -> bytes:
+        """Puts the missing fields behind the section and shows it to the tap.
+
+        Parts of the section that went on with an earlier chunk stay as they are. When even its last line end went on,
+        there is no place left for fields and none are added.
+        """
+        section = collector.finish()
+        held, self._held = self._held, b""
+        self._collector = None
+        place = len(section) - self._released
+        added = self._missing(section) if place >= 0 and not collector.is_cut else b""
+        if self.tap is not None:
+            self.tap.header_section(section + added, dot_stuffed=self.dot_stuffed)
+        if not added:
+            return held
+        if not section and held[:2] != b"\r\n":
+            added += b"\r\n"  # content without a header section: the fields become one
+        return held[:place] + added + held[place:]
+
+    def _missing(self, section: bytes) -> bytes:
+        if not lacks_fields(section):
+            return b""
+        date, message_id = self._fields()
+        return added_fields(section, date=date, message_id=message_id)
+
+    def _pass(self, content: bytes) -> None:
+        if content:
+            self.show(content)
+            self._send(content)
