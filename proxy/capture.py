@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from engine.address import canonical
-from engine.message import Message
-from store.database import StoreUnavailable
 
 import engine
+from engine.address import canonical
 from engine.capture import Capture
 from engine.decision import Decision, Outcome, Source
 from engine.directory import Answer, Question
+from engine.message import Message
 from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.smtp.reply import Reply
 from proxy.smtp.session import Envelope
+from store.database import StoreUnavailable
 from store.hashes import keyed_hash
 from store.spool import ContentFile, Entry, EntryKind, Spool
 
