@@ -1,1 +1,7 @@
+"""TLS: contexts, certificates that can be replaced, and a local authority. No key lies in this folder."""
 
+from __future__ import annotations
+
+from certs.contexts import HTTP_PROTOCOLS, CertificateError, CertificatePair, Certificates, client_context
+
+__all__ = ["HTTP_PROTOCOLS", "CertificateError", "CertificatePair", "Certificates", "client_context"]
