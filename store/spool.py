@@ -25,7 +25,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -430,12 +430,13 @@ class SpoolReader:
         )
 
 
-def open_readers(folder: Path) -> list[SpoolReader]:
-    """A reader for every generation below `folder`, each writer's oldest first."""
+def open_readers(folder: Path, known: Container[str] = ()) -> list[SpoolReader]:
+    """A reader for every generation below `folder` whose name is not `known`, each writer's oldest first."""
     if not folder.is_dir():
         return []
-    homes = sorted((home for home in folder.iterdir() if home.is_dir()), key=lambda home: home.name)
-    return [SpoolReader(path) for home in homes for path in sorted(_generations(home), key=lambda path: int(path.stem))]
+    homes = sorted(home for home in folder.iterdir() if home.is_dir())
+    paths = [path for home in homes for path in sorted(_generations(home), key=lambda path: int(path.stem))]
+    return [SpoolReader(path) for path in paths if f"{path.parent.name}/{path.stem}" not in known]
 
 
 def _generations(home: Path) -> Iterator[Path]:
