@@ -51,7 +51,7 @@ class Door:
     listener: Listener
     sockets: tuple[socket.socket, ...]
     provider: Provider | None
-    server_context: ssl.SSLContext
+    server_context: ssl.SSLContext | None
 
 
 class Relay:

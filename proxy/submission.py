@@ -14,6 +14,7 @@ from typing import cast
 
 import structlog
 
+from certs import HTTP_PROTOCOLS
 from proxy.dial import HIGH_WATER, ProviderLeg
 from proxy.failures import DialError, Failure
 from proxy.relay import Door, Relay
@@ -67,6 +68,8 @@ class Submission(asyncio.Protocol):
         if not self._is_counted:
             self.to_client(reply(421, "4.7.0 Too many connections; try again later"))
             self.close_client()
+        elif self._is_browser(self._transport):
+            self._transport.abort()
         elif self._door.listener.tls is not Tls.IMPLICIT and _has_spoken(transport):
             self._session.refuse_early_talk()
         else:
@@ -202,11 +205,13 @@ class Submission(asyncio.Protocol):
             self._session.provider_ready(leg.extensions)
 
     async def _upgrade(self, transport: asyncio.Transport) -> None:
+        context = self._door.server_context
+        assert context is not None, "settings refuse a STARTTLS listener without certificates"
         try:
             secure = await asyncio.get_running_loop().start_tls(
                 transport,
                 self,
-                self._door.server_context,
+                context,
                 server_side=True,
                 ssl_handshake_timeout=self._relay.deadlines.tls_handshake,
             )
@@ -216,6 +221,9 @@ class Submission(asyncio.Protocol):
             return
         if secure is None or self._transport is None:
             transport.abort()
+            return
+        if self._is_browser(secure):
+            secure.abort()
             return
         self._transport = secure
         secure.set_write_buffer_limits(HIGH_WATER)
@@ -246,6 +254,12 @@ class Submission(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+    @staticmethod
+    def _is_browser(transport: asyncio.Transport) -> bool:
+        """Whether TLS was set up for HTTP (ALPACA): then nothing is said at all."""
+        tls = transport.get_extra_info("ssl_object")
+        return tls is not None and tls.selected_alpn_protocol() in HTTP_PROTOCOLS
 
     def _complete(self, login: str) -> str:
         """The login as an address: bare names get the provider's domain."""

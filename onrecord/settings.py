@@ -1,0 +1,322 @@
+"""Settings: one commented TOML file, overridden by the environment, and refused with the key, the value and the mend.
+
+`ONRECORD_` begins the name of a variable, `__` separates levels: `ONRECORD_CAPTURE__POLICY=closed`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from certs import CertificatePair
+from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.recorder import RecorderOptions
+from proxy.route import Listener, Provider, Tls
+
+__all__ = ["Settings", "SettingsError", "load"]
+
+UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
+HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+SIZES = {
+    "limits": ("command_line", "auth_line", "reply_line", "message", "header_section", "capture_memory"),
+    "recorder": ("parse_memory", "max_attachment", "max_text"),
+}
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used. The text has one line for each trouble: key, value, mend."""
+
+
+def octets(value: Any) -> Any:
+    """A size: a number of octets, or a string such as "10 MiB"."""
+    if not isinstance(value, str):
+        return value
+    match = SIZE.fullmatch(value)
+    if match is None or match[2].lower() not in UNITS:
+        raise ValueError('write a number of octets, or a size such as "10 MiB"')
+    return int(match[1]) * UNITS[match[2].lower()]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Section):
+    """Where the log is kept."""
+
+    url: str = "sqlite:///onrecord.sqlite"
+
+
+class TlsSettings(_Section):
+    """What our listeners show."""
+
+    certificates: tuple[CertificatePair, ...] = ()
+
+
+class CaptureSettings(_Section):
+    """What a failing capture does to mail."""
+
+    policy: CapturePolicy = CapturePolicy.OPEN
+
+
+class LogSettings(_Section):
+    """How the program reports."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """All settings. Paths are absolute once loaded."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ONRECORD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    hostname: str = "localhost"
+    data: Path = Path()
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    hash_key_file: Path = Path("keys/hash.key")
+    store: StoreSettings = StoreSettings()
+    tls: TlsSettings = TlsSettings()
+    capture: CaptureSettings = CaptureSettings()
+    limits: Limits = Limits()
+    deadlines: Deadlines = Deadlines()
+    recorder: RecorderOptions = RecorderOptions()
+    log: LogSettings = LogSettings()
+    provider: tuple[Provider, ...] = ()
+    listener: tuple[Listener, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which comes as arguments."""
+        return env_settings, init_settings
+
+    @property
+    def database_url(self) -> str:
+        """The store's URL with an absolute path."""
+        return self.store.url
+
+    @property
+    def spools(self) -> Path:
+        """The folder of all spools of this node."""
+        return self.data / "spool"
+
+    @property
+    def bell(self) -> Path:
+        """The file that changes when the directory does."""
+        return self.data / "directory.bell"
+
+    def hash_key(self) -> bytes:
+        """The key of keyed hashes. Raises `SettingsError`."""
+        try:
+            key = bytes.fromhex(self.hash_key_file.read_text("ascii").strip())
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"hash_key_file = {str(self.hash_key_file)!r}: cannot be read as hexadecimal digits; "
+                f"run `onrecord init`, or restore the file from a backup ({type(error).__name__})"
+            ) from error
+        if len(key) < 16:
+            raise SettingsError(f"hash_key_file = {str(self.hash_key_file)!r}: holds fewer than 16 octets; make 32")
+        return key
+
+
+def load(path: Path | None) -> Settings:
+    """Reads the settings file. Raises `SettingsError`."""
+    if path is None:
+        raise SettingsError(
+            "no settings file: name one with -c FILE or ONRECORD_CONFIG=FILE, or make one with: onrecord init DIR"
+        )
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); make one with: onrecord init DIR") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
+    try:
+        _convert_sizes(values)
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaint(each) for each in error.errors())) from error
+    settings = _absolute(settings, path.resolve().parent)
+    _check(settings)
+    return settings
+
+
+def _convert_sizes(values: dict[str, Any]) -> None:
+    for section, keys in SIZES.items():
+        table = values.get(section)
+        for key in keys:
+            if isinstance(table, dict) and key in table:
+                try:
+                    table[key] = octets(table[key])
+                except ValueError as error:
+                    raise SettingsError(f"{section}.{key} = {table[key]!r}: {error}") from error
+
+
+def _complaint(error: Any) -> str:
+    """One trouble of pydantic's in our words."""
+    place = ".".join(str(each) for each in error["loc"])
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        mend = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        return f"{place}: there is no such setting; {mend}"
+    value = error.get("input")
+    shown = repr(value) if isinstance(value, str | int | float | bool) else "as it is"
+    return f"{place} = {shown}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    tables: dict[str, Any] = {
+        "": Settings.model_fields,
+        "store": StoreSettings.model_fields,
+        "capture": CaptureSettings.model_fields,
+        "log": LogSettings.model_fields,
+        "tls": TlsSettings.model_fields,
+        "certificates": [each.name for each in fields(CertificatePair)],
+        "limits": asdict(Limits()),
+        "deadlines": asdict(Deadlines()),
+        "recorder": asdict(RecorderOptions()),
+        "provider": [each.name for each in fields(Provider)],
+        "listener": [each.name for each in fields(Listener)],
+    }
+    names = [each for each in location if isinstance(each, str) and each in tables]
+    return list(tables[names[-1] if names else ""])
+
+
+def _absolute(settings: Settings, home: Path) -> Settings:
+    """Resolves relative paths: the data folder against the file's, all others against the data folder."""
+    data = (home / settings.data).resolve()
+    pairs = tuple(
+        CertificatePair(certificate=data / each.certificate, key=data / each.key) for each in settings.tls.certificates
+    )
+    providers = tuple(
+        Provider(**{name: getattr(each, name) for name in _names(Provider)} | {"ca_file": _under(data, each.ca_file)})
+        for each in settings.provider
+    )
+    prefix = "sqlite:///"
+    url = settings.store.url
+    if url.startswith(prefix):
+        url = prefix + str(data / url.removeprefix(prefix))
+    return settings.model_copy(
+        update={
+            "data": data,
+            "hash_key_file": data / settings.hash_key_file,
+            "tls": TlsSettings(certificates=pairs),
+            "provider": providers,
+            "store": StoreSettings(url=url),
+        }
+    )
+
+
+def _names(kind: Any) -> list[str]:
+    return [each.name for each in fields(kind)]
+
+
+def _under(folder: Path, path: Path | None) -> Path | None:
+    return None if path is None else folder / path
+
+
+def _check(settings: Settings) -> None:
+    """What one value cannot say alone."""
+    troubles = [*_check_general(settings), *_check_providers(settings), *_check_listeners(settings)]
+    if troubles:
+        raise SettingsError("\n".join(troubles))
+
+
+def _check_general(settings: Settings) -> list[str]:
+    troubles = []
+    if not HOSTNAME.fullmatch(settings.hostname):
+        troubles.append(f"hostname = {settings.hostname!r}: is no host name; write one such as relay.example.com")
+    if not settings.store.url.startswith("sqlite:///"):
+        troubles.append(f"store.url = {settings.store.url!r}: only sqlite:///FILE is supported")
+    for name, seconds in asdict(settings.deadlines).items():
+        if seconds < 0 or (seconds == 0 and name != "failed_login_delay"):
+            troubles.append(f"deadlines.{name} = {seconds!r}: must be more than 0 seconds")
+    for name, number in asdict(settings.limits).items():
+        if number <= 0:
+            troubles.append(f"limits.{name} = {number!r}: must be more than 0")
+    return troubles
+
+
+def _check_providers(settings: Settings) -> list[str]:
+    troubles = []
+    seen: dict[str, str] = {}
+    domains: dict[str, str] = {}
+    for each in settings.provider:
+        place = f"provider {each.name!r}"
+        if each.name in seen:
+            troubles.append(f"{place}: the name is used twice; rename one")
+        seen[each.name] = each.name
+        if each.tls is Tls.NONE and not _is_loopback(each.host):
+            troubles.append(
+                f"{place}.tls = 'none': only for a host on loopback, not {each.host!r}; use 'starttls' or 'implicit'"
+            )
+        if not 0 < each.port < 65536:
+            troubles.append(f"{place}.port = {each.port!r}: is no port; ports are 1 to 65535")
+        for domain in each.domains:
+            if domain != domain.lower() or "@" in domain:
+                troubles.append(f"{place}.domains: {domain!r} must be a domain in lower case, without '@'")
+            if domain in domains:
+                troubles.append(f"{place}.domains: {domain!r} leads to provider {domains[domain]!r} already")
+            domains[domain] = each.name
+    return troubles
+
+
+def _check_listeners(settings: Settings) -> list[str]:
+    troubles = []
+    names = {each.name for each in settings.provider}
+    seen: set[tuple[str, int]] = set()
+    for each in settings.listener:
+        place = f"listener on {each.address}:{each.port}"
+        if each.provider is not None and each.provider not in names:
+            known = ", ".join(sorted(names)) or "none"
+            troubles.append(f"{place}.provider = {each.provider!r}: there is no such provider; there are: {known}")
+        if each.provider is None and not any(provider.domains for provider in settings.provider):
+            troubles.append(f"{place}: names no provider, and no provider has domains; set one of both")
+        if each.tls is Tls.NONE and not _is_loopback(each.address):
+            troubles.append(f"{place}.tls = 'none': only on a loopback address; use 'starttls' or 'implicit'")
+        if (each.address, each.port) in seen:
+            troubles.append(f"{place}: is listed twice; change one port")
+        seen.add((each.address, each.port))
+        if not 0 <= each.port < 65536:
+            troubles.append(f"{place}.port = {each.port!r}: is no port; ports are 1 to 65535")
+        if each.tls is not Tls.NONE and not settings.tls.certificates:
+            troubles.append(f"{place}.tls = {each.tls.value!r}: needs [tls] certificates; run: onrecord init DIR")
+    return troubles
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def config_path(given: Path | None) -> Path | None:
+    """The settings file: as given, or from the environment."""
+    named = os.environ.get("ONRECORD_CONFIG")
+    return given or (Path(named) if named else None)
