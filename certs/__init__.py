@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certs.authority import Authority
 from certs.contexts import HTTP_PROTOCOLS, CertificateError, CertificatePair, Certificates, client_context
 
-__all__ = ["HTTP_PROTOCOLS", "CertificateError", "CertificatePair", "Certificates", "client_context"]
+__all__ = ["HTTP_PROTOCOLS", "Authority", "CertificateError", "CertificatePair", "Certificates", "client_context"]
