@@ -1,0 +1,284 @@
+"""A relay inside the test's own event loop, made of the real parts: relay, captures, spool, store and recorder.
+
+Nothing is pretended but time, where a test sweeps with a later clock, so tests on the wire take milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pki import Pki
+from recording_provider import RecordingProvider
+from sample import sample_directory
+from sqlalchemy import Table, select
+from structlog.testing import capture_logs
+
+from certs import CertificatePair, Certificates, client_context
+from engine.decision import Decision
+from engine.directory import Rule
+from proxy.capture import Captures
+from proxy.census import Census
+from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.recorder import Recorder, RecorderOptions
+from proxy.relay import Door, Relay
+from proxy.route import LineEndings, Listener, Provider, Tls
+from proxy.submission import Submission
+from store import schema
+from store.database import Database
+from store.directory import Directory
+from store.lookups import Lookups
+from store.parser import Parser
+from store.parsing import ParseLimits, parse, unstuff
+from store.recording import Recording
+from store.spool import Entry, EntryKind, Spool
+
+__all__ = ["InProcess", "InlineParser", "route_to"]
+
+QUICK = Deadlines(failed_login_delay=0.0, drain=1.0)
+USUAL = Limits()
+HASH_KEY = b"k" * 32
+
+
+def route_to(
+    provider: RecordingProvider,
+    pki: Pki | None = None,
+    *,
+    name: str = "provider",
+    domains: tuple[str, ...] = (),
+    login_domain: str | None = None,
+    line_endings: LineEndings = LineEndings.REJECT,
+    host: str = "localhost",
+) -> Provider:
+    """The settings of a route to a recording provider."""
+    return Provider(
+        name=name,
+        host=host if provider.tls is not Tls.NONE else provider.host,
+        port=provider.port,
+        tls=provider.tls,
+        ca_file=pki.ca_file if pki else None,
+        domains=domains,
+        login_domain=login_domain,
+        line_endings=line_endings,
+    )
+
+
+class InlineParser(Parser):
+    """The parser's work without its process."""
+
+    def __init__(self) -> None:
+        super().__init__(seconds=60.0, memory=0, limits=ParseLimits())
+
+    async def parse(self, content: bytes | Path, *, dot_stuffed: bool, keep: Any) -> dict[str, Any]:
+        octets = content if isinstance(content, bytes) else content.read_bytes()
+        parts: list[tuple[str, int, bytes]] = []
+        result = parse(unstuff(octets) if dot_stuffed else octets, lambda *part: parts.append(part), self._limits)
+        for part in parts:
+            await keep(*part)
+        return result
+
+
+class InProcess:
+    """An async context manager: a relay with one listener for each of `listeners`, in front of `providers`.
+
+    `port` is the first listener's. The directory holds the sample portal unless `sample` is false. `log` is what was
+    logged. `parser=True` parses in a process, as the program does; else the same code runs here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        providers: Sequence[RecordingProvider | Provider],
+        *,
+        pki: Pki | None = None,
+        listeners: Sequence[Listener] = (Listener(tls=Tls.NONE, provider="provider"),),
+        limits: Limits = USUAL,
+        deadlines: Deadlines = QUICK,
+        policy: CapturePolicy = CapturePolicy.OPEN,
+        rule: Rule = Rule.ALL,
+        sample: bool = True,
+        parser: bool = False,
+        hostname: str = "relay.example",
+    ) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.deadlines = deadlines
+        self.decided: list[Decision] = []
+        self.log: list[Any] = []
+        self._pki = pki
+        self._listeners = listeners
+        self._policy = policy
+        self._rule = rule
+        self._sample = sample
+        self._parser = parser
+        self._hostname = hostname
+        self._routes = [
+            route_to(each, pki if each.tls is not Tls.NONE else None) if isinstance(each, RecordingProvider) else each
+            for each in providers
+        ]
+        self._stack = contextlib.AsyncExitStack()
+        self._barriers = 0
+        self.ports: list[int] = []
+        self.certificates: Certificates | None = None
+        self.database: Database
+        self.directory: Directory
+        self.spool: Spool
+        self.captures: Captures
+        self.relay: Relay
+        self._recorder: Recorder
+
+    async def __aenter__(self) -> InProcess:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for session in tuple(self.relay.sessions):
+            session.abort()
+        await self.relay.stop()
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    async def recorded(self) -> None:
+        """Waits until all that was captured so far is durable, and drains the spool into the database."""
+        for _ in range(2):  # a batch takes what waits for its reply first, and notes with the rest
+            await self._barrier()
+        await self._recorder.drain()
+
+    async def emails(self) -> list[Any]:
+        """The records of the log, oldest first, after draining."""
+        return await self._rows(schema.email)
+
+    async def decisions(self) -> list[Any]:
+        """The decisions, oldest first, after draining."""
+        return await self._rows(schema.decision)
+
+    async def gaps(self) -> list[Any]:
+        """The gaps, oldest first, after draining."""
+        return await self._rows(schema.gap)
+
+    async def raw(self, email: Any) -> bytes:
+        """The content of a record, octet by octet as it was kept."""
+        import zstandard
+
+        table = schema.content_part
+        wanted = select(table.c.octets).where(table.c.portal == email.portal, table.c.hash == email.content)
+        async with self.database.read() as connection:
+            parts = (await connection.scalars(wanted.order_by(table.c.number))).all()
+        return b"".join(zstandard.ZstdDecompressor().decompress(part) for part in parts)
+
+    def sweep(self, *, after: float) -> None:
+        """Measures all deadlines as if `after` seconds had passed."""
+        now = self.relay.clock() + after
+        for session in tuple(self.relay.sessions):
+            session.sweep(now)
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+        """Gives the loop its turns until `condition` holds."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def until_idle(self) -> None:
+        """Waits until no session is left."""
+        await self.until(lambda: not self.relay.sessions)
+
+    # -- the parts ----------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        stack = self._stack
+        self.log = stack.enter_context(capture_logs())
+        self.database = await Database.open(f"sqlite:///{self.folder / 'onrecord.sqlite'}")
+        stack.push_async_callback(self.database.close)
+        bell = self.folder / "directory.bell"
+        self.directory = Directory(self.database, bell)
+        if self._sample:
+            await sample_directory(self.directory, rule=self._rule)
+        self.spool = await Spool.open(self.folder / "spool", f"{time.time_ns():016x}-{os.getpid()}")
+        writers = await stack.enter_async_context(asyncio.TaskGroup())
+        writers.create_task(self.spool.run())
+        stack.callback(self.spool.close)
+        lookups = Lookups(self.database, bell)
+        self._recorder = self._make_recorder(lookups)
+        stack.push_async_callback(self._recorder.close)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        self.captures = Captures(
+            spool=self.spool,
+            directory=lookups,
+            policy=self._policy,
+            limits=self.limits,
+            deadlines=self.deadlines,
+            hash_key=HASH_KEY,
+            tasks=tasks,
+        )
+        self.relay = Relay(
+            hostname=self._hostname,
+            limits=self.limits,
+            deadlines=self.deadlines,
+            providers={
+                each: client_context(each.ca_file) if each.tls is not Tls.NONE else None for each in self._routes
+            },
+            captures=self.captures,
+            census=Census(1, limit=self.limits.connections, limit_per_address=self.limits.connections_per_address),
+            tasks=tasks,
+        )
+        if self._pki is not None:
+            self.certificates = Certificates([CertificatePair(certificate=self._pki.certificate, key=self._pki.key)])
+        await self.relay.listen([self._door(each) for each in self._listeners], Submission)
+
+    def _make_recorder(self, lookups: Lookups) -> Recorder:
+        return Recorder(
+            spools=self.folder / "spool",
+            recording=Recording(self.database, HASH_KEY),
+            directory=lookups,
+            parser=Parser(seconds=20.0, memory=0, limits=ParseLimits()) if self._parser else InlineParser(),
+            options=RecorderOptions(),
+            on_decision=self.decided.append,
+        )
+
+    def _door(self, listener: Listener) -> Door:
+        bound = socket.socket()
+        bound.bind((listener.address, 0))
+        bound.listen()
+        bound.setblocking(False)
+        self.ports.append(bound.getsockname()[1])
+        by_name = {each.name: each for each in self._routes}
+        return Door(
+            listener=listener,
+            sockets=(bound,),
+            provider=by_name[listener.provider] if listener.provider else None,
+            server_context=self.certificates.context if self.certificates else None,
+        )
+
+    async def _barrier(self) -> None:
+        """An entry of nobody's through the spool: all before it are durable when it is."""
+        durable = asyncio.get_running_loop().create_future()
+        self._barriers += 1
+        entry = Entry(
+            key=f"barrier{self._barriers}",
+            at=time.time(),
+            kind=EntryKind.NOTE,
+            facts={"source": "relay", "decisions": []},
+        )
+        self.spool.put(entry, lambda error: durable.done() or durable.set_result(error))
+        await durable
+
+    async def _rows(self, table: Table) -> list[Any]:
+        await self.recorded()
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(table).order_by(table.c.id))).all())
