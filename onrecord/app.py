@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,16 @@ import onrecord
 import proxy
 import store
 from certs import CertificateError, Certificates, client_context
+from engine.decision import Decision
+from onrecord.listening import ServeError, bind
+from onrecord.process import listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.capture import Captures
 from proxy.census import Census
 from proxy.limits import CapturePolicy
 from proxy.recorder import Recorder
-from proxy.relay import BACKLOG, Door, Relay
+from proxy.relay import Door, Relay
 from proxy.route import Tls
 from proxy.submission import Submission
 from store.database import Database, StoreUnavailable, migrate
@@ -42,7 +44,7 @@ from store.parsing import ParseLimits
 from store.recording import Recording
 from store.spool import Spool
 
-__all__ = ["ServeError", "serve"]
+__all__ = ["serve"]
 
 log = structlog.get_logger("onrecord")
 
@@ -52,21 +54,22 @@ EXTRA_PATIENCE = 5.0
 Sockets = list[tuple[socket.socket, ...]]
 
 
-class ServeError(Exception):
-    """The program cannot start; the text names what and how to mend it."""
+def serve(
+    settings: Settings,
+    *,
+    companions: Sequence[Child] = (),
+    on_decision: Callable[[Decision], None] = lambda decision: None,
+) -> int:
+    """Runs until SIGTERM or SIGINT; the exit status. Raises `ServeError`, `SettingsError` or `CertificateError`.
 
-
-def serve(settings: Settings) -> int:
-    """Runs until SIGTERM or SIGINT; the exit status. Raises `ServeError`, `SettingsError` or `CertificateError`."""
+    `companions` are further processes to run beside; `on_decision` is called in the recorder's.
+    """
     _require_siblings()
     _configure_log(settings)
     hash_key = settings.hash_key()
     certificates = Certificates(settings.tls.certificates) if settings.tls.certificates else None
     contexts = {each: client_context(each.ca_file) if each.tls is not Tls.NONE else None for each in settings.provider}
-    for row in _bind(settings, shared=False):  # SO_REUSEPORT alone would join another program of ours in silence
-        for each in row:
-            each.close()
-    sockets = [_bind(settings, shared=True) for _ in range(settings.workers)]
+    sockets = _bind(settings)
     settings.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         migrate(settings.database_url)
@@ -89,7 +92,10 @@ def serve(settings: Settings) -> int:
         return run
 
     children = [Child(name=f"relay {n}", run=worker(n), stage=1) for n in range(settings.workers)]
-    children.append(Child(name="recorder", run=lambda life: _run_recorder(settings, hash_key, wake, life), stage=2))
+    children.append(
+        Child(name="recorder", run=lambda life: _run_recorder(settings, hash_key, wake, life, on_decision), stage=2)
+    )
+    children += companions
     log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
 
     def close_sockets() -> None:
@@ -119,7 +125,7 @@ def _run_relay(
 
     async def main() -> None:
         stop, hangup = asyncio.Event(), asyncio.Event()
-        _listen_to_signals(stop, hangup, life)
+        listen_to_signals(stop, hangup, life)
         database = await Database.open(settings.database_url, migrate_first=False)
         name = f"{time.time_ns():016x}-{os.getpid()}"
         spool = await Spool.open(settings.spools, name, wake=ring, on_trouble=_tell_spool_trouble)
@@ -167,7 +173,7 @@ def _run_relay(
             spool.close()
         await database.close()
 
-    return _run(main())
+    return run_loop(main())
 
 
 async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:
@@ -192,13 +198,15 @@ def _tell_spool_trouble(error: Exception) -> None:
 # -- the recorder process ---------------------------------------------------------------------------------------------
 
 
-def _run_recorder(settings: Settings, hash_key: bytes, wake: int, life: int) -> int:
+def _run_recorder(
+    settings: Settings, hash_key: bytes, wake: int, life: int, on_decision: Callable[[Decision], None]
+) -> int:
     options = settings.recorder
     os.nice(options.nice)
 
     async def main() -> None:
         stop = asyncio.Event()
-        _listen_to_signals(stop, asyncio.Event(), life)
+        listen_to_signals(stop, asyncio.Event(), life)
         database = await Database.open(settings.database_url, migrate_first=False)
         limits = ParseLimits(attachment=options.max_attachment, text=options.max_text)
         recorder = Recorder(
@@ -207,37 +215,15 @@ def _run_recorder(settings: Settings, hash_key: bytes, wake: int, life: int) -> 
             directory=Lookups(database, settings.bell),
             parser=Parser(seconds=options.parse_seconds, memory=options.parse_memory, limits=limits),
             options=options,
+            on_decision=on_decision,
         )
         await recorder.run(wake, stop)
         await database.close()
 
-    return _run(main())
+    return run_loop(main())
 
 
 # -- both -------------------------------------------------------------------------------------------------------------
-
-
-def _run(main: Coroutine[Any, Any, None]) -> int:
-    """Runs a process's work on uvloop where there is one (README, Dependencies), else on asyncio's own loop."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
-    return 0
-
-
-def _listen_to_signals(stop: asyncio.Event, hangup: asyncio.Event, life: int) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-
-    def supervisor_is_gone() -> None:
-        loop.remove_reader(life)
-        stop.set()
-
-    loop.add_reader(life, supervisor_is_gone)
 
 
 async def _within(seconds: float, awaitable: Awaitable[Any]) -> bool:
@@ -248,37 +234,12 @@ async def _within(seconds: float, awaitable: Awaitable[Any]) -> bool:
     return True
 
 
-def _bind(settings: Settings, *, shared: bool) -> Sockets:
-    """One socket for each listener and address family; every worker has its own, on the same ports."""
-    rows: Sockets = []
-    for listener in settings.listener:
-        try:
-            infos = socket.getaddrinfo(
-                listener.address, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            rows.append(tuple(_bound(info[0], info[4], shared=shared) for info in infos))
-        except OSError as error:
-            raise ServeError(
-                f"listener on {listener.address}:{listener.port}: {error.strerror or error}; "
-                "change its port, or stop the program that has it"
-            ) from error
-    return rows
-
-
-def _bound(family: int, address: Any, *, shared: bool) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.setblocking(False)
-        bound.bind(address)
-        bound.listen(BACKLOG)
-    except OSError:
-        bound.close()
-        raise
-    return bound
+def _bind(settings: Settings) -> list[Sockets]:
+    """The sockets of each worker, on the same ports. Raises `ServeError`."""
+    for each in settings.listener:  # a shared port alone would join another program of ours in silence
+        for bound in bind(each.address, each.port, shared=False):
+            bound.close()
+    return [[bind(each.address, each.port, shared=True) for each in settings.listener] for _ in range(settings.workers)]
 
 
 def _require_siblings() -> None:

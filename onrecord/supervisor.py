@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -59,7 +60,7 @@ def supervise(children: Sequence[Child], *, on_stop: Callable[[], None], patienc
             _start(child, life, our_end)
         while True:
             info = signal.sigtimedwait(SIGNALS, 0.5)
-            _reap(children)
+            _reap(children, log.warning)
             number = info.si_signo if info is not None else None
             if number in (signal.SIGTERM, signal.SIGINT):
                 break
@@ -98,7 +99,7 @@ def _start(child: Child, life: int, our_end: int) -> None:
         os._exit(status)
 
 
-def _reap(children: Sequence[Child]) -> None:
+def _reap(children: Sequence[Child], tell: Callable[..., Any]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -111,7 +112,7 @@ def _reap(children: Sequence[Child]) -> None:
                 child.pid = 0
                 lived = time.monotonic() - child.born
                 child.due = 0.0 if lived > RESTART_SECONDS else time.monotonic() + RESTART_SECONDS
-                log.warning("a process has ended", process=child.name, status=os.waitstatus_to_exitcode(status))
+                tell("a process has ended", process=child.name, status=os.waitstatus_to_exitcode(status))
 
 
 def _restart(children: Sequence[Child], life: int, our_end: int) -> None:
@@ -136,4 +137,4 @@ def _end(stage: Sequence[Child], children: Sequence[Child], patience: float) -> 
             _tell(stage, signal.SIGKILL)
             limit = time.monotonic() + patience
         signal.sigtimedwait((signal.SIGCHLD,), 0.2)
-        _reap(children)
+        _reap(children, log.info)

@@ -1,0 +1,58 @@
+"""What commands open before they work, and the troubles that end them with one line instead of a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from certs import CertificateError
+from onrecord.listening import ServeError
+from onrecord.settings import Settings, SettingsError, load
+from store.database import Database, StoreUnavailable
+from store.directory import Directory, DirectoryError
+
+__all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "opened", "with_store"]
+
+TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PortalName = Annotated[
+    str | None, typer.Option("--portal", metavar="NAME", help="Which portal, where there are several.")
+]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The settings, the database they name, and the directory in it."""
+
+    settings: Settings
+    database: Database
+    directory: Directory
+
+
+@asynccontextmanager
+async def opened(config: Path | None) -> AsyncIterator[Opened]:
+    """Opens what `config` names, brought up to date. Raises one of `TROUBLES`."""
+    settings = load(config)
+    database = await Database.open(settings.database_url)
+    try:
+        yield Opened(settings=settings, database=database, directory=Directory(database, settings.bell))
+    finally:
+        await database.close()
+
+
+def with_store(context: typer.Context, work: Callable[[Opened], Awaitable[T]]) -> T:
+    """Runs `work` on the store that the command line names; what it returns."""
+
+    async def main() -> T:
+        async with opened(context.obj) as store:
+            return await work(store)
+
+    return asyncio.run(main())

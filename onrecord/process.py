@@ -1,0 +1,34 @@
+"""What every process of the program does around its work: a loop, and the signals that end it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+__all__ = ["listen_to_signals", "run_loop"]
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> int:
+    """Runs a process's work on uvloop where there is one (README, Dependencies), else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+    return 0
+
+
+def listen_to_signals(stop: asyncio.Event, hangup: asyncio.Event, life: int) -> None:
+    """Sets `stop` on SIGTERM and when the supervisor is gone (`life` is at its end), `hangup` on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+
+    def supervisor_is_gone() -> None:
+        loop.remove_reader(life)
+        stop.set()
+
+    loop.add_reader(life, supervisor_is_gone)
