@@ -1,0 +1,49 @@
+"""What the sandbox prints before `ready`: ports, logins, and lines to paste."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onrecord.sandbox.provider import PASSWORD
+from onrecord.sandbox.sample import CONTACTS, PORTAL, USERS
+
+__all__ = ["guide"]
+
+
+def guide(folder: Path, *, starttls: int, implicit: int, smtp: int, imap: int) -> str:
+    """The text, with everything filled in."""
+    users = "\n".join(f"  {each.account:<18} {each.name}: {each.shows}" for each in USERS)
+    contacts = "\n".join(f"  {each.primary:<18} {each.name}: {each.shows}" for each in CONTACTS)
+    authority = folder / "certs/ca.pem"
+    return f"""\
+onrecord sandbox: everything on 127.0.0.1, portal {PORTAL}, rule "all"
+
+Mail clients point here
+  {starttls:<6} submission, STARTTLS
+  {implicit:<6} submission, implicit TLS (authority: {authority})
+The other side of a correspondence, without onrecord in between
+  {smtp:<6} the provider's SMTP, in clear
+  {imap:<6} the provider's IMAP, in clear
+
+Users; each login is its address, password {PASSWORD}
+{users}
+Contacts; they have accounts too
+{contacts}
+
+Send a mail from Ann to Kim:
+  swaks --server 127.0.0.1:{starttls} -tls -au ann@acme.example -ap {PASSWORD} -f ann@acme.example -t kim@cust.example
+  curl --ssl-reqd --cacert {authority} -u ann@acme.example:{PASSWORD} --mail-from ann@acme.example \\
+    --mail-rcpt kim@cust.example -T message.eml smtp://localhost:{starttls}
+  python3 - <<'END'
+import smtplib, ssl
+with smtplib.SMTP_SSL("localhost", {implicit}, context=ssl.create_default_context(cafile="{authority}")) as smtp:
+    smtp.login("ann@acme.example", "{PASSWORD}")
+    smtp.sendmail("ann@acme.example", "kim@cust.example",
+                  "From: ann@acme.example\\nTo: kim@cust.example\\nSubject: Hello\\n\\nHi\\n")
+END
+Read Kim's mail:
+  curl -u kim@cust.example:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'
+Look at the log:
+  onrecord -c {folder / "onrecord.toml"} emails
+  onrecord -c {folder / "onrecord.toml"} decisions
+"""
