@@ -15,6 +15,10 @@ import idna
 __all__ = ["canonical", "canonical_domain", "read_addresses"]
 
 MAX_ADDRESSES = 2000  # of one field; mail to more recipients than that is bulk
+# RFC 5321 §4.5.3.1.3 gives a path 256 octets and §4.5.3.1.2 a domain 255. Twice the one, for systems that write more;
+# the other exactly, because IDNA takes time in the square of a label's length.
+MAX_ADDRESS = 512
+MAX_DOMAIN = 255
 GOOGLE = frozenset(("gmail.com", "googlemail.com"))
 
 # One token of an address list: quoted string, angle part, separator, or text. Comments nest and are read by hand.
@@ -25,6 +29,7 @@ ADDR_SPEC = re.compile(
     r'((?:[^\s"(),:;<>@\[\]\\\x00-\x1f\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")'
     r"@(?:[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f]+|\[[0-9A-Za-z.:]+\]))"
 )
+NEEDS_NO_QUOTES = re.compile(r'[^\s"(),:;<>@\[\]\\\x00-\x1f\x7f]+')
 
 
 @lru_cache(maxsize=65536)
@@ -40,9 +45,9 @@ def canonical(address: str, subaddressed_domains: frozenset[str] = frozenset()) 
         return _fold(domain)
     local, domain = _fold(_unquote(local)), canonical_domain(domain)
     if domain in GOOGLE:
-        stem = local.partition("+")[0].replace(".", "")
+        stem = "" if local[:1] == '"' else local.partition("+")[0].replace(".", "")
         return f"{stem or local}@gmail.com"
-    if domain in subaddressed_domains:
+    if domain in subaddressed_domains and local[:1] != '"':
         local = local.partition("+")[0] or local
     return f"{local}@{domain}"
 
@@ -50,11 +55,15 @@ def canonical(address: str, subaddressed_domains: frozenset[str] = frozenset()) 
 @lru_cache(maxsize=16384)
 def canonical_domain(domain: str) -> str:
     """The domain as lower-case A-labels without a final dot; one that IDNA refuses is only case-folded."""
-    domain = domain.strip().rstrip(".")
+    domain = domain.strip()
+    if len(domain) > MAX_DOMAIN:
+        return _fold(domain)
+    while domain.endswith("."):
+        domain = domain[:-1].rstrip()
     if domain.isascii():
         return domain.lower()
     try:
-        return idna.encode(domain, uts46=True).decode("ascii").lower()
+        return idna.encode(domain, uts46=True).decode("ascii").lower().rstrip(".")
     except (idna.IDNAError, UnicodeError):
         return _fold(domain)
 
@@ -62,7 +71,8 @@ def canonical_domain(domain: str) -> str:
 def read_addresses(field: bytes) -> tuple[str, ...]:
     """The addr-specs of an address list (RFC 5322 §3.4), in order, at most `MAX_ADDRESSES`.
 
-    Groups give their members; comments, display names and routes are passed over; what is no address is left out.
+    Groups give their members; comments, display names and routes are passed over; what is no address, or longer than
+    `MAX_ADDRESS`, is left out.
     """
     text = field.decode("utf-8", "surrogateescape")
     found: list[str] = []
@@ -71,9 +81,7 @@ def read_addresses(field: bytes) -> tuple[str, ...]:
     position, end = 0, len(text)
     while position < end and len(found) < MAX_ADDRESSES:
         match = TOKEN.match(text, position)
-        if match is None:  # a stray ">"
-            position += 1
-            continue
+        assert match is not None, "every character begins a token"
         token, position = match[0], match.end()
         first = token[0]
         if first == "(":
@@ -96,7 +104,7 @@ def _close(found: list[str], bare: list[str], angles: list[str]) -> None:
     if len(angles) <= 1:
         spec = angles[0] if angles else "".join(bare)
         match = ADDR_SPEC.fullmatch(_without_route(spec.strip()))
-        if match:
+        if match and len(match[1]) <= MAX_ADDRESS:
             found.append(match[1])
     bare.clear()
     angles.clear()
@@ -122,10 +130,11 @@ _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 
 
 def _unquote(local: str) -> str:
-    """`"ann"@x` is `ann@x` (RFC 5322 §3.2.4)."""
-    if len(local) > 1 and local[0] == local[-1] == '"':
-        return re.sub(r"\\(.)", r"\1", local[1:-1])
-    return local
+    """`"ann"@x` is `ann@x` (RFC 5322 §3.2.4); what cannot stand without quotes keeps them, spelt in one way."""
+    if len(local) < 2 or not local[0] == local[-1] == '"':
+        return local
+    text = re.sub(r"\\(.)", r"\1", local[1:-1], flags=re.DOTALL)
+    return text if NEEDS_NO_QUOTES.fullmatch(text) else '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _fold(text: str) -> str:
