@@ -7,6 +7,7 @@ Lines that are no fields are passed over. Octets above 0x7F stay as they are.
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from collections.abc import Iterable
 
@@ -70,9 +71,8 @@ def _decode_word(match: re.Match[str]) -> str:
     charset, encoding, text = match[1].partition("*")[0].lower(), match[2].lower(), match[3]
     try:
         octets = binascii.a2b_base64(text + "=" * (-len(text) % 4)) if encoding == "b" else _unquote_printable(text)
-        if charset.replace("-", "_") in SLOW_OR_UNSAFE_CODECS:
-            return match[0]
-        return octets.decode(charset, "replace")
+        codec = codecs.lookup(charset).name  # its own name: Python finds a codec under many spellings
+        return match[0] if codec.replace("-", "_") in SLOW_OR_UNSAFE_CODECS else octets.decode(codec, "replace")
     except (binascii.Error, LookupError, UnicodeError, ValueError):
         return match[0]
 
