@@ -14,9 +14,10 @@ from engine.header import Header, decode_text
 __all__ = ["MAX_PARENTS", "Message", "read"]
 
 MAX_PARENTS = 100  # ids of In-Reply-To and References that count; the last ones are the nearest
-MSG_ID = re.compile(r"<\s*([^<>\s]+)\s*>")
-BETWEEN_IDS = re.compile(r"[<>\s,;\"]+")
 MAX_IDS_FIELD = 65536
+# An id behind its bracket, whether or not the closing one is there, or else a bare word, which takes all that could
+# begin an id: a pattern that asked for the "@" at once would try each place of a long word anew.
+MSG_ID = re.compile(r"<\s*([^<>\s]+)|([^<>\s,;\"]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,10 @@ def _addresses(header: Header, name: bytes) -> tuple[str, ...]:
 
 
 def _ids(values: list[bytes]) -> tuple[str, ...]:
-    """Ids with their brackets gone; bare ones count where no bracket is (rules.md 4.1)."""
+    """Ids without brackets. A bare word is one when it has an "@", or when nothing else is there (rules.md 4.1)."""
     if not values:
         return ()
     text = b" ".join(values)[-MAX_IDS_FIELD:].decode("utf-8", "surrogateescape")
-    words = BETWEEN_IDS.split(text)
-    return tuple(
-        MSG_ID.findall(text) or [word for word in words if "@" in word] or [word for word in words if word][:1]
-    )
+    words = MSG_ID.findall(text)
+    ids = tuple(bracketed or bare for bracketed, bare in words if bracketed or "@" in bare)
+    return ids or tuple(bare for _, bare in words[:1])
