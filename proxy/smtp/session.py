@@ -193,11 +193,10 @@ class Session:
             self._refuse(reply_.octets)  # before the end of data: RFC 5321 §4.2.5 does not foresee it, servers do it
         elif not self._queue.take(reply_):
             self._provider_ends(reply(421, "4.3.0 The mail provider spoke out of turn"))
-        elif self._closing and self._queue.is_empty:
-            self._close()
         elif self._stalled and self._queue.awaited is None:
             self._stalled = False
             self._resume()
+        self._close_when_answered()
 
     def provider_lost(self) -> None:
         """The provider's connection is gone, or had to be dropped."""
@@ -509,8 +508,8 @@ class Session:
             self._queue.resolve(place, octets)
             if self._failed_logins >= self._limits.failed_logins:
                 self._end(reply(421, "4.7.0 Too many failed logins"))
-            else:
-                self._resume()
+            self._resume()
+            self._close_when_answered()
 
         self._wire.later(self._policy.failed_login_delay, answer)
 
@@ -631,8 +630,7 @@ class Session:
 
     def _conclude(self, place: Place, answer: Reply) -> None:
         self._queue.resolve(place, answer.octets)
-        if self._closing and self._queue.is_empty:
-            self._close()
+        self._close_when_answered()
 
     def _refuse(self, octets: bytes) -> None:
         """The message must not end well: the provider goes at once, the client is read to the end of its data."""
@@ -824,15 +822,15 @@ class Session:
 
     def _end(self, octets: bytes) -> None:
         """The last reply of the session, in its turn; both sides are closed when all before it were given."""
-        if self._closing and self._client_is_gone:
-            self._close()
-            return
-        if octets:
+        if octets and not self._closing:
             self._queue.answer(octets)
         self._closing = True
         self._input = b""
         self._discard_transfer()
-        if self._queue.is_empty:
+        self._close_when_answered()
+
+    def _close_when_answered(self) -> None:
+        if self._closing and self._queue.is_empty:
             self._close()
 
     def _close(self) -> None:
