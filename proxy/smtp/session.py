@@ -34,6 +34,7 @@ HTTP_VERBS = frozenset(
 )
 BEFORE_TLS = frozenset((b"EHLO", b"HELO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"))
 INITIAL_RESPONSE_LINE = 512  # RFC 4954 §4: a longer initial response waits for the provider's 334
+OUT_OF_TURN = "4.3.0 The mail provider spoke out of turn"
 PENDING_INPUT = 65536  # octets a client may send ahead while it must wait
 
 
@@ -187,16 +188,24 @@ class Session:
 
     def provider_replied(self, reply_: Reply) -> None:
         """One reply of the provider."""
-        if reply_.code == 421:
-            self._provider_ends(reply_.octets)
-        elif self._reader is not None and self._queue.awaited is None:
-            self._refuse(reply_.octets)  # before the end of data: RFC 5321 §4.2.5 does not foresee it, servers do it
+        if self._reader is not None and self._queue.awaited is None:
+            # Before the end of data: RFC 5321 §4.2.5 does not foresee it, servers do it. Nothing was accepted yet.
+            self._refuse(reply_.octets if reply_.code >= 400 else reply(451, OUT_OF_TURN))
+        elif reply_.code == 421:
+            self._provider_leaves(reply_)
         elif not self._queue.take(reply_):
-            self._provider_ends(reply(421, "4.3.0 The mail provider spoke out of turn"))
+            self._provider_ends(reply(421, OUT_OF_TURN))
         elif self._stalled and self._queue.awaited is None:
             self._stalled = False
             self._resume()
         self._close_when_answered()
+
+    def _provider_leaves(self, reply_: Reply) -> None:
+        """421 answers the command it is the reply to, whatever that is, and every other one with it."""
+        is_closing, self._closing = self._closing, True  # so that nothing sent ahead is carried out
+        is_answer = self._queue.take(reply_)
+        self._closing = is_closing
+        self._provider_ends(b"" if is_answer else reply_.octets)
 
     def provider_lost(self) -> None:
         """The provider's connection is gone, or had to be dropped."""
@@ -800,14 +809,11 @@ class Session:
         """The provider is of no more use. Each open command gets an answer; the client is told and let go."""
         self._extensions = None
         self._wire.drop_provider()
-        if self._transfer is not None and self._queue.awaited is None:
+        if self._reader is not None and self._queue.awaited is None:
             if self._refusal is None:
                 self._refuse(reply(451, "4.4.2 The mail provider closed the connection during the message"))
-            if self._reader is not None:
-                return  # the client is read to the end of its data, then told
-            self._end(self._refusal or b"")
-            return
-        told = False
+            return  # the client is read to the end of its data, then told
+        told = not octets
         for place in self._queue.abandon():
             if place.on_reply == self._on_end_of_data:
                 if place.detail is not None:

@@ -283,6 +283,8 @@ def _glued(groups: list[Group]) -> Iterator[Group]:
 
 def _may_follow(before: Group, group: Group) -> bool:
     said = [octets for mark, octets in before.doings if mark == ">"]
+    if not said or LAST_OF_A_GROUP.match(said[-1]) or b"334 " in before.client:
+        return False
     befalls = any(mark == "!" for mark, _ in before.doings + group.doings)
     follows = any(mark == ">" for mark, _ in group.doings) or not said
     return (
