@@ -47,6 +47,10 @@ class ReplyQueue:
         """The place whose reply the provider owes next."""
         return self._awaiting[0] if self._awaiting else None
 
+    def awaits(self, on_reply: OnReply) -> bool:
+        """Whether the provider owes a reply to anything that `on_reply` takes."""
+        return any(place.on_reply == on_reply for place in self._awaiting)
+
     def expect(self, on_reply: OnReply, detail: object = None) -> Place:
         """Takes a place for a command that was just sent to the provider."""
         place = Place(on_reply, detail)

@@ -34,6 +34,7 @@ HTTP_VERBS = frozenset(
 )
 BEFORE_TLS = frozenset((b"EHLO", b"HELO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"))
 INITIAL_RESPONSE_LINE = 512  # RFC 4954 §4: a longer initial response waits for the provider's 334
+TOO_LARGE = "5.3.4 The message is larger than this relay takes"
 OUT_OF_TURN = "4.3.0 The mail provider spoke out of turn"
 PENDING_INPUT = 65536  # octets a client may send ahead while it must wait
 
@@ -169,8 +170,7 @@ class Session:
         """The client is gone. A message whose end was sent is seen through; any other comes to nothing."""
         self._client_is_gone = self._closing = True
         self._discard_transfer()
-        awaited = self._queue.awaited
-        if awaited is None or awaited.on_reply != self._on_end_of_data:
+        if not self._queue.awaits(self._on_end_of_data):
             self._wire.drop_provider()
 
     def provider_ready(self, extensions: Extensions) -> None:
@@ -310,8 +310,7 @@ class Session:
         if not command.argument or any(octet < 33 or octet > 126 for octet in command.argument):
             raise BadCommand(501, f"5.5.4 Syntax: {command.verb.decode()} hostname")
         self._greeted = command.verb
-        self._envelope = Envelope()
-        self._recipients_asked = 0
+        self._reset()
         if self._policy.starttls and not self._is_secure:
             self._queue.answer(self._greeting())
         elif self._extensions is not None:
@@ -323,6 +322,7 @@ class Session:
             self._queue.answer(self._greeting())
 
     def _on_ehlo(self, place: Place, answer: Reply) -> None:
+        self._envelope = Envelope()
         self._queue.resolve(place, self._greeting() if answer.is_positive else answer.octets)
 
     def _greeting(self) -> bytes:
@@ -526,9 +526,11 @@ class Session:
 
     def _mail(self, command: Command) -> None:
         self._require_login()
+        self._require_no_message()
         path = parse_path(command)
         if path.size is not None and path.size > self._limits.message:
-            raise BadCommand(552, "5.3.4 The message is larger than this relay takes")
+            self._queue.answer(reply(552, TOO_LARGE))
+            return
         self._recipients_asked = 0
         self._forward(command.line, self._on_mail, path.path)
 
@@ -539,9 +541,11 @@ class Session:
 
     def _rcpt(self, command: Command) -> None:
         self._require_login()
+        self._require_no_message()
         path = parse_path(command)
-        if self._recipients_asked >= self._limits.recipients:
-            raise BadCommand(452, "4.5.3 Too many recipients; send the rest in another transaction")
+        if max(self._recipients_asked, len(self._envelope.recipients)) >= self._limits.recipients:
+            self._queue.answer(reply(452, "4.5.3 Too many recipients; send the rest in another transaction"))
+            return
         self._recipients_asked += 1
         self._forward(command.line, self._on_rcpt, path.path)
 
@@ -552,6 +556,7 @@ class Session:
 
     def _data(self, command: Command) -> None:
         self._require_login()
+        self._require_no_message()
         if command.argument:
             raise BadCommand(501, "5.5.4 DATA takes no argument")
         self._forward(command.line, self._on_data)
@@ -586,7 +591,7 @@ class Session:
             if reader.violation is not None:
                 self._refuse(reply(550, f"5.6.11 The message has a line end that is not CRLF: {reader.violation}"))
             elif reader.size > self._limits.message:
-                self._refuse(reply(552, "5.3.4 The message is larger than this relay takes"))
+                self._refuse(reply(552, TOO_LARGE))
             elif content:
                 transfer.feed(content)
         if rest is None:
@@ -614,7 +619,7 @@ class Session:
         """Policy `closed`: nothing of the end goes out before the message is durable; else it goes at once."""
 
         def journalled(succeeded: bool) -> None:
-            if self._client_is_gone or not succeeded:
+            if self._closing or not succeeded:
                 if tap is not None:
                     tap.discard()
                 self._end(reply(451, "4.3.0 The message cannot be recorded now; try again later"))
@@ -665,7 +670,7 @@ class Session:
             return
         chunk = parse_chunk(command)
         if chunk.size > self._limits.message:
-            raise BadCommand(552, "5.3.4 The message is larger than this relay takes", closes=True)
+            raise BadCommand(552, TOO_LARGE, closes=True)
         self._chunk, self._chunk_left = chunk, chunk.size
         self._chunk_is_open = False
         self._read = self._read_chunk
@@ -698,7 +703,7 @@ class Session:
         octets = self._take_chunk()
         if transfer.size + len(octets) > self._limits.message:
             self._discard_transfer()
-            self._end(reply(552, "5.3.4 The message is larger than this relay takes"))
+            self._end(reply(552, TOO_LARGE))
             return False
         if chunk.is_last and not self._chunk_left:
             self._finish_chunks(transfer, octets)
@@ -709,7 +714,9 @@ class Session:
             self._open_chunk(transfer)
         if self._chunk_left:
             return False
-        self._queue.expect(self._on_chunk)
+        # A refused chunk fails the transaction until RSET (RFC 3030 §2). What was sent ahead still goes on as it is,
+        # and the reply to the last chunk decides.
+        self._queue.expect(self._on_simple)
         self._close_chunk()
         return True
 
@@ -744,20 +751,20 @@ class Session:
         self._chunk_is_open = False
         self._read = self._read_command
 
-    def _on_chunk(self, place: Place, answer: Reply) -> None:
-        if not answer.is_positive:
-            self._discard_transfer()  # RFC 3030 §2: the transaction has failed; only RSET helps
-        self._queue.resolve(place, answer.octets)
-
     # -- the rest -----------------------------------------------------------------------------------------------------
 
     def _rset(self, command: Command) -> None:
-        self._recipients_asked = 0
-        self._discard_transfer()
+        self._reset()
         if self._extensions is None:
             self._queue.answer(reply(250, "2.0.0 Ok"))
         else:
             self._forward(command.line, self._on_rset)
+
+    def _reset(self) -> None:
+        """RSET and EHLO end the transaction, now and once more in their turn: a MAIL before them may be open still."""
+        self._envelope = Envelope()
+        self._recipients_asked = 0
+        self._discard_transfer()
 
     def _on_rset(self, place: Place, answer: Reply) -> None:
         self._envelope = Envelope()
@@ -802,6 +809,11 @@ class Session:
         self._require_greeting()
         if not self._authenticated:
             raise BadCommand(530, "5.7.0 Authentication required")
+
+    def _require_no_message(self) -> None:
+        """RFC 3030 §2: between chunks there is no MAIL, RCPT or DATA; the tap knows one envelope and one content."""
+        if self._transfer is not None:
+            raise BadCommand(503, "5.5.1 The message has begun; finish it or say RSET")
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
