@@ -11,11 +11,13 @@ import binascii
 import re
 from collections.abc import Callable
 
-__all__ = ["READERS", "LoginReader", "Secret", "first_prompt"]
+__all__ = ["CHALLENGE_FIRST", "READERS", "LoginReader", "Secret", "first_prompt"]
 
-SCRAM_USER = re.compile(rb"(?:^|,)n=([^,]*)")
-BEARER_USER = re.compile(rb"^n,a=([^,]*),")
-XOAUTH2_USER = re.compile(rb"^user=([^\x01]*)\x01")
+# RFC 5802 §7: client-first-message = gs2-cbind-flag "," [authzid] "," username "," nonce. Matched from its start, so
+# that an extension of a later message, which may hold any letter, is never taken for the name.
+SCRAM_USER = re.compile(rb"(?:[ny]|p=[^,]*),(?:a=[^,]*)?,n=([^,]*),")
+BEARER_USER = re.compile(rb"[ny],a=([^,]*),")
+XOAUTH2_USER = re.compile(rb"user=([^\x01]*)\x01")
 
 
 class Secret:
@@ -34,6 +36,10 @@ class Secret:
         return "Secret(...)"
 
 
+# The server speaks first: a client must not send an initial response (RFC 4954 §4).
+CHALLENGE_FIRST = frozenset((b"CRAM-MD5",))
+
+
 def first_prompt(mechanism: bytes) -> bytes | None:
     """What a server says first where the client speaks first in substance: empty, or LOGIN's "Username:".
 
@@ -41,37 +47,39 @@ def first_prompt(mechanism: bytes) -> bytes | None:
     """
     if mechanism == b"LOGIN":
         return b"VXNlcm5hbWU6"
-    return b"" if mechanism in READERS and mechanism != b"CRAM-MD5" else None
+    return b"" if mechanism in READERS and mechanism not in CHALLENGE_FIRST else None
 
 
 class LoginReader:
     """Reads the client's messages of one exchange; `login` is set as soon as one names it.
 
-    A message that is no base64 (RFC 4648 §4), or that has no such identity, leaves `login` as `None`: judging it is
-    for the provider.
+    A message that is no base64 (RFC 4648 §4), or that has no such identity, leaves `login` as it is: judging it is for
+    the provider. A provider may ignore a message and ask again, so a later message that names somebody counts too, and
+    `is_contradictory` tells when it names somebody else. LOGIN's second message is a password and is not looked at.
     """
 
-    __slots__ = ("_is_first", "login", "mechanism")
+    __slots__ = ("_is_done", "is_contradictory", "login", "mechanism")
 
     def __init__(self, mechanism: bytes) -> None:
         self.mechanism = mechanism
-        self._is_first = True
+        self._is_done = mechanism not in READERS
         self.login: str | None = None
+        self.is_contradictory = False
 
     def feed(self, message: bytes) -> None:
         """One client message as on the wire, without line end; "=" stands for an empty one (RFC 4954 §4)."""
-        if not self._is_first or self.mechanism not in READERS:
+        if self._is_done:
             return
         try:
-            octets = b"" if message == b"=" else base64.b64decode(message, validate=True)
+            octets = b"" if message == b"=" else base64.b64decode(message.strip(), validate=True)
         except binascii.Error:
             return
-        if not octets and self.mechanism != b"CRAM-MD5":
-            return  # an empty initial response: the substance follows
-        self._is_first = False
-        login = READERS[self.mechanism](octets)
+        self._is_done = self.mechanism == b"LOGIN" and bool(octets)
+        named = READERS[self.mechanism](octets)
+        login = named.decode("utf-8", "replace").strip() if named else None
         if login:
-            self.login = login.decode("utf-8", "replace").strip() or None
+            self.is_contradictory = self.login not in (None, login)
+            self.login = login
 
 
 def _plain(octets: bytes) -> bytes | None:

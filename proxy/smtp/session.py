@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import ClassVar, Protocol
 
 from proxy.limits import Limits
-from proxy.sasl import READERS, LoginReader, Secret, first_prompt
+from proxy.sasl import CHALLENGE_FIRST, READERS, LoginReader, Secret, first_prompt
 from proxy.smtp.command import BadCommand, Chunk, Command, parse_chunk, parse_command, parse_path
 from proxy.smtp.extension import Extensions, advertise, mechanisms
 from proxy.smtp.mail_data import END_OF_DATA, DataReader, MendingReader
@@ -175,6 +175,9 @@ class Session:
 
     def provider_ready(self, extensions: Extensions) -> None:
         """The provider is connected, secure where it must be, and has said what it can do."""
+        if self._closing:
+            self._wire.drop_provider()
+            return
         self._extensions = extensions
         if self._exchange is not None:
             self._start_exchange()
@@ -376,17 +379,23 @@ class Session:
             raise BadCommand(501, "5.5.4 Syntax: AUTH mechanism [initial-response]")
         if mechanism not in self._mechanisms():
             raise BadCommand(504, "5.5.4 Mechanism not offered here")
+        if initial and mechanism in CHALLENGE_FIRST:
+            # Servers that ignore it log in whoever answers the challenge, which may be somebody else.
+            raise BadCommand(501, "5.7.0 The server speaks first in this mechanism")
         self._exchange = LoginReader(mechanism)
-        self._user_is_checked = False
+        self._user_is_checked = not self._policy.known_users_only
         self._first_message = None
         if initial:
             self._exchange.feed(initial)
             self._first_message = Secret(initial)
         needs_login = self._policy.known_users_only or not self._policy.route_is_known
         if not needs_login:
-            self._user_is_checked = True
-            self._forward(command.line, self._on_auth)
             self._hold()
+            if mechanism == b"LOGIN" and initial and initial != b"=":
+                self._start_exchange()  # so that the name is read where the provider reads it: behind its prompt
+            else:
+                self._first_message = None
+                self._forward(command.line, self._on_auth)
         elif self._exchange.login is not None or (initial and initial != b"="):
             self._hold()
             self._route_login()
@@ -420,7 +429,7 @@ class Session:
         login = self._exchange.login
         if login is None:
             self._resume_with_failure(reply(501, "5.5.2 The login name could not be read"))
-        elif self._policy.known_users_only and not self._user_is_checked:
+        elif not self._user_is_checked:
             self._wire.check_user(login, self._user_checked)
         elif not self._policy.route_is_known or self._extensions is None:
             self._extensions = None
@@ -429,6 +438,8 @@ class Session:
             self._start_exchange()
 
     def _user_checked(self, is_known: bool) -> None:
+        if self._closing:
+            return
         self._user_is_checked = True
         if is_known:
             self._route_login()
@@ -480,16 +491,23 @@ class Session:
         assert self._exchange is not None
         self._exchange.feed(message)
         self._hold()
-        if self._policy.known_users_only and not self._user_is_checked and self._exchange.login is not None:
-            secret = Secret(message)
-            self._wire.check_user(self._exchange.login, lambda is_known: self._response_checked(is_known, secret))
+        secret = Secret(message)
+        if self._exchange.is_contradictory:
+            self._send_response(False, secret)
+        elif self._user_is_checked:
+            self._send_response(True, secret)
+        elif self._exchange.login is not None:
+            self._wire.check_user(self._exchange.login, lambda is_known: self._send_response(is_known, secret))
         else:
-            self._forward(message + b"\r\n", self._on_auth)
+            self._send_response(False, secret)
         return True
 
-    def _response_checked(self, is_known: bool, message: Secret) -> None:
-        self._user_is_checked = is_known
-        self._forward((message.reveal() if is_known else b"*") + b"\r\n", self._on_auth)
+    def _send_response(self, may: bool, message: Secret) -> None:
+        """The client's message, or "*" when its login must not go on (RFC 4954 §4)."""
+        if self._closing:
+            return
+        self._user_is_checked = may
+        self._forward((message.reveal() if may else b"*") + b"\r\n", self._on_auth)
 
     def _take_response(self) -> bytes | None:
         line = self._take_line()
