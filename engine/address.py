@@ -12,14 +12,14 @@ from functools import lru_cache
 
 import idna
 
-__all__ = ["canonical", "canonical_domain", "read_addresses"]
+__all__ = ["GOOGLE", "canonical", "canonical_domain", "read_addresses"]
 
 MAX_ADDRESSES = 2000  # of one field; mail to more recipients than that is bulk
 # RFC 5321 §4.5.3.1.3 gives a path 256 octets and §4.5.3.1.2 a domain 255. Twice the one, for systems that write more;
 # the other exactly, because IDNA takes time in the square of a label's length.
 MAX_ADDRESS = 512
 MAX_DOMAIN = 255
-GOOGLE = frozenset(("gmail.com", "googlemail.com"))
+GOOGLE = frozenset(("gmail.com", "googlemail.com"))  # one domain under two names
 
 # One token of an address list: quoted string, angle part, separator, or text. Comments nest and are read by hand.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[,;:(]|[^",;:<(]+', re.DOTALL)

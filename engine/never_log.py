@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.address import canonical, canonical_domain
+from engine.address import GOOGLE, canonical, canonical_domain
 
 __all__ = ["NeverLogList", "compile_entries", "normalise_entry"]
 
@@ -26,10 +26,14 @@ class NeverLogList:
         """Whether an entry covers the address."""
         if not (self.addresses or self.domains or self.parents):
             return False
-        forms = {canonical(written), canonical(written, subaddressed_domains), written.strip().lower()}
-        if forms & self.addresses:
+        forms = _forms(written, subaddressed_domains)
+        if not self.addresses.isdisjoint(forms):
             return True
         return any(self._covers_domain(canonical_domain(form.rpartition("@")[2])) for form in forms)
+
+    def names(self, written: str, subaddressed_domains: frozenset[str] = frozenset()) -> bool:
+        """Whether an entry is this very address."""
+        return bool(self.addresses) and not self.addresses.isdisjoint(_forms(written, subaddressed_domains))
 
     def _covers_domain(self, domain: str) -> bool:
         if domain in self.domains:
@@ -56,7 +60,9 @@ def normalise_entry(entry: str) -> str:
 @lru_cache(maxsize=4096)
 def compile_entries(entries: tuple[str, ...]) -> NeverLogList:
     """Entries as typed to a list; those of no known form cover nothing."""
-    addresses, domains, parents = set(), set(), set()
+    addresses: set[str] = set()
+    domains: set[str] = set()
+    parents: set[str] = set()
     for entry in entries:
         try:
             spelt = normalise_entry(entry)
@@ -65,7 +71,12 @@ def compile_entries(entries: tuple[str, ...]) -> NeverLogList:
         if spelt.startswith("*@*."):
             parents.add(spelt[4:])
         elif spelt.startswith("*@"):
-            domains.add(spelt[2:])
+            domains |= GOOGLE if spelt[2:] in GOOGLE else {spelt[2:]}
         else:
             addresses |= {spelt, entry.strip().lower()}
     return NeverLogList(frozenset(addresses), frozenset(domains), frozenset(parents))
+
+
+def _forms(written: str, subaddressed_domains: frozenset[str]) -> set[str]:
+    """An address as written and in both canonical forms: with the portal's subaddressed domains and without."""
+    return {canonical(written), canonical(written, subaddressed_domains), written.strip().lower()}
