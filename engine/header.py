@@ -52,7 +52,7 @@ class Header:
 
     def has(self, names: Iterable[bytes]) -> bool:
         """Whether there is a field of any of `names`."""
-        return any(name in self._fields for name in names)
+        return not self._fields.keys().isdisjoint(names)
 
 
 def decode_text(value: bytes) -> str:
