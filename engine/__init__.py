@@ -2,15 +2,15 @@
 
     message = read(header_section)
     answers = ... the store's answers to question(capture, message), one a portal ...
-    decisions = [decide(capture, message, answer) for answer in answers]
+    decisions = decide_each(capture, message, answers)
 
 No clock, no database, no network: values in, values out. No answer means that the message concerns nobody here.
 """
 
 from __future__ import annotations
 
-from engine.deciding import decide, question
+from engine.deciding import decide, decide_each, question
 from engine.explanation import explain
 from engine.message import read
 
-__all__ = ["decide", "explain", "question", "read"]
+__all__ = ["decide", "decide_each", "explain", "question", "read"]

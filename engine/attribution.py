@@ -45,7 +45,7 @@ def attribute_incoming(
     blocking: frozenset[int],
     parent: User | None = None,
 ) -> Attributed | None:
-    """Rules.md 5.2 and 5.3. `blocking` are the users whose personal list holds the sender; they do not count.
+    """Rules.md 5.2 and 5.3. `blocking` are the users whose personal list holds the sender: none of them is chosen.
 
     `eligible` are those to whose connected mail the message belongs; `parent` is the user of the nearest logged
     outgoing ancestor.

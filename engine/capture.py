@@ -16,11 +16,13 @@ __all__ = ["Capture"]
 class Capture:
     """One sighting of one message.
 
-    `recipients` are the envelope's accepted forward-paths as addr-specs (`None` where the path has no envelope).
-    `login` is the authenticated identity of a relay session, `mailbox` the address of the mailbox it was seen in.
+    `recipients` are the envelope's accepted forward-paths as addr-specs (`None` where the path has no envelope),
+    `refused` those that the next hop did not take. `login` is the authenticated identity of a relay session, `mailbox`
+    the address of the mailbox it was seen in.
     """
 
     source: Source
     recipients: tuple[str, ...] | None = None
+    refused: tuple[str, ...] = ()
     login: str | None = None
     mailbox: str | None = None

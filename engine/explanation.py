@@ -13,13 +13,13 @@ BECAUSE = {
     Reason.BCC_ADDRESS: "{user} sent a copy to the portal's BCC address",
     Reason.FORWARDING_ADDRESS: "{user} forwarded it to the portal's forwarding address",
     Reason.MANUAL_LOG: "{user} asked for it to be logged",
-    Reason.NO_EXISTING_CONTACT: "{side} is an existing contact",
-    Reason.MODE_REPLIES_ONLY: "{are} but the portal logs replies only and this message answers nothing that was logged",
-    Reason.THREAD_UNPROVEN: "{are} but the portal logs replies only and what this message answers was not logged",
+    Reason.NO_EXISTING_CONTACT: "nobody {side} is an existing contact",
+    Reason.MODE_REPLIES_ONLY: "{are} but the portal logs replies only and {no_reply}",
+    Reason.THREAD_UNPROVEN: "{are} but the portal logs replies only and nothing proves that it answers logged mail",
     Reason.PENDING_PARENT: "{are} and what this message answers may still be logged, so it waits",
     Reason.ALL_CONTACTS_NEVER_LOG: "{contacts} {is_are} on the Never Log list",
     Reason.NEVER_LOG_MESSAGE_SCOPE: "an address on the message is on the Never Log list, which bars the whole message",
-    Reason.PERSONAL_NEVER_LOG: "{contacts} {is_are} on the user's personal Never Log list",
+    Reason.PERSONAL_NEVER_LOG: "{contacts} {is_are} on the personal Never Log list of {user}",
     Reason.NO_ELIGIBLE_USER: "no user with a connected address takes part in it",
     Reason.USER_NO_PERMISSION: "{user} has not given access to personal email",
     Reason.USER_INACTIVE: "{user} is deactivated",
@@ -65,7 +65,10 @@ def explain(decision: Decision) -> str:
         contacts=contacts or "the sender",
         is_are=is_are,
         are=f"{contacts or 'the sender'} {is_are} {'a contact' if is_are == 'is' else 'contacts'},",
-        side="the sender is not a contact: nobody who wrote it" if incoming else "nobody it was sent to",
+        side="who wrote it" if incoming else "it was sent to",
+        no_reply="this message answers nothing that was logged"
+        if incoming
+        else "what a user sends does not log by itself",
     )
     if decision.outcome is Outcome.SKIP:
         return f"Not logged: {because}."

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from engine.address import canonical
-from engine.message import Message
+from engine.message import REPLY_WORDS, Message
 
 __all__ = ["date_of", "fingerprint", "identity", "normalised_subject"]
 
-# Reply and forward marks of common clients and languages; a number may stand in brackets ("Re[2]:").
-MARKS = re.compile(r"^(?:(?:re|aw|sv|vs|antw|odp|ynt|fwd?|wg|tr|rv|enc|vl|doorst|pd|i|r)(?:\[\d+\])?\s*:\s*)+", re.I)
+FORWARD_WORDS = "fwd?|wg|tr|rv|enc|vl|doorst|pd|i"
+MARKS = re.compile(rf"^(?:(?:{REPLY_WORDS}|{FORWARD_WORDS})(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
 
 
 def identity(message: Message) -> str | None:

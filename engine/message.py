@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from engine.address import read_addresses
 from engine.header import Header, decode_text
 
-__all__ = ["MAX_PARENTS", "Message", "read"]
+__all__ = ["MAX_PARENTS", "REPLY_WORDS", "Message", "read"]
 
 MAX_PARENTS = 100  # ids of In-Reply-To and References that count; the last ones are the nearest
 MAX_IDS_FIELD = 65536
+# Reply marks of common clients and languages, at the beginning of a subject; a number may stand in brackets ("Re[2]:").
+REPLY_WORDS = "re|aw|sv|vs|antw|odp|ynt|r"
+REPLY_MARK = re.compile(rf"\s*(?:{REPLY_WORDS})(?:\[\d+\])?\s*:", re.IGNORECASE)
 # An id behind its bracket, whether or not the closing one is there, or else a bare word, which takes all that could
 # begin an id: a pattern that asked for the "@" at once would try each place of a long word anew.
 MSG_ID = re.compile(r"<\s*([^<>\s]+)|([^<>\s,;\"]+)")
@@ -57,6 +60,11 @@ class Message:
     def is_reply(self) -> bool:
         """Whether the message says that it answers something."""
         return self.header.has((b"in-reply-to", b"references"))
+
+    @property
+    def has_reply_mark(self) -> bool:
+        """Whether the subject says so, which proves nothing (rules.md 4.2)."""
+        return REPLY_MARK.match(self.subject) is not None
 
     @property
     def content_type(self) -> bytes:

@@ -6,7 +6,7 @@ Everything is found once here, in canonical form and in header order, so that ga
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.address import canonical
 from engine.capture import Capture
@@ -20,7 +20,8 @@ __all__ = ["Parties"]
 class Parties:
     """`authors`, `headers` (To then Cc) and `envelope` are canonical addresses, capture addresses left out.
 
-    `envelope` is `None` where the path has none; `written` gives the written form of each address.
+    A recipient whom the next hop refused is in none of them (rules.md 3.8). `envelope` is `None` where the path has
+    none; `everybody` is all three; `written` gives the written form of each address.
     """
 
     answer: Answer
@@ -30,6 +31,7 @@ class Parties:
     written: dict[str, str]
     login: str | None
     mailbox: str | None
+    everybody: tuple[str, ...]
 
     @classmethod
     def of(cls, capture: Capture, message: Message, answer: Answer) -> Parties:
@@ -47,15 +49,25 @@ class Parties:
                     found[form] = None
             return tuple(found)
 
+        authors, headers = forms(message.authors), forms((*message.to, *message.cc))
+        envelope = None if capture.recipients is None else forms(capture.recipients)
+        if capture.refused:
+            refused = set(forms(capture.refused)) - set(envelope or ())
+            headers = tuple(each for each in headers if each not in refused)
         return cls(
             answer,
-            forms(message.authors),
-            forms((*message.to, *message.cc)),
-            None if capture.recipients is None else forms(capture.recipients),
+            authors,
+            headers,
+            envelope,
             written,
             canonical(capture.login, subaddressed) if capture.login else None,
             canonical(capture.mailbox, subaddressed) if capture.mailbox else None,
+            (*authors, *headers, *(envelope or ())),
         )
+
+    def without_authors(self) -> Parties:
+        """The parties when what From says is only a claim."""
+        return replace(self, authors=(), everybody=(*self.headers, *(self.envelope or ())))
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -68,12 +80,14 @@ class Parties:
 
     def is_user(self, address: str) -> bool:
         """Whether `address` is a user's; a user who is also a contact acts as user (rules.md 3.5)."""
-        return bool(self.answer.users.get(address))
+        return address in self.answer.users
 
     def contact(self, address: str) -> Contact | None:
-        """The contact that holds `address`: the oldest, should there be several."""
-        if self.is_user(address):
-            return None
+        """The contact that holds `address`, if it is no user's."""
+        return None if self.is_user(address) else self.record(address)
+
+    def record(self, address: str) -> Contact | None:
+        """The contact that holds `address`, even if a user has it too: the oldest, should there be several."""
         found = self.answer.contacts.get(address)
         return min(found, key=lambda each: each.id) if found else None
 
@@ -83,8 +97,8 @@ class Parties:
 
     def is_internal(self) -> bool:
         """Whether every party is a user (rules.md 3.5)."""
-        parties = (*self.authors, *self.headers, *(self.envelope or ()))
-        return bool(self.authors) and all(self.is_user(each) for each in parties) and len(parties) > len(self.authors)
+        users = self.answer.users
+        return 0 < len(self.authors) < len(self.everybody) and all(each in users for each in self.everybody)
 
     def belongs_to(self, user: User) -> bool:
         """Whether the message is of the connected mail of `user` (rules.md 3.1)."""
@@ -93,12 +107,11 @@ class Parties:
             return False
         if self.login in connected or self.mailbox in connected:
             return True
-        parties = (*self.authors, *self.headers, *(self.envelope or ()))
-        return any(each in connected or each in user.aliases for each in parties)
+        return not (connected.isdisjoint(self.everybody) and user.aliases.isdisjoint(self.everybody))
 
     def all_users(self) -> tuple[User, ...]:
         """Every user among the parties, login and mailbox, each once, authors first."""
-        places = (*self.authors, *self.headers, *(self.envelope or ()), self.login, self.mailbox)
+        places = (*self.everybody, self.login, self.mailbox)
         return distinct(user for place in places if place is not None for user in self.users(place))
 
 
