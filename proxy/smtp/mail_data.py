@@ -11,9 +11,12 @@ before all of it was seen.
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["END_OF_DATA", "DataReader", "MendingReader"]
 
 END_OF_DATA = b".\r\n"
+LINE_END = re.compile(rb"[\r\n]")
 NOT_LINE_ENDS = bytes(octet for octet in range(256) if octet not in b"\r\n")
 
 
@@ -41,8 +44,8 @@ class DataReader:
         if content:
             self._inspect(content)
             self.size += len(content)
+            self._at_line_start = content[-2:] == b"\r\n" or (content == b"\n" and self._after_cr)
             self._after_cr = content[-1] == 13
-            self._at_line_start = content[-1] == 10 and (content[-2:-1] == b"\r" if len(content) > 1 else True)
         return content, rest
 
     def _split(self, octets: bytes) -> tuple[bytes, bytes | None]:
@@ -109,8 +112,7 @@ class MendingReader:
                 self._after_cr = False
                 if octet == b"\n":
                     if self._is_lone_dot() and not self._mended:
-                        self.size += len(out)
-                        return bytes(out), chunk[position:]
+                        return self._passed(out), chunk[position:]
                     self._end_line(out, mended=False)
                     continue
                 self._end_line(out, mended=True)
@@ -119,14 +121,20 @@ class MendingReader:
             elif octet == b"\n":
                 self._end_line(out, mended=True)
             else:
-                stop = _next_line_end(chunk, position)
+                line_end = LINE_END.search(chunk, position)
+                stop = line_end.start() if line_end is not None else len(chunk)
                 self._line += chunk[position - 1 : stop]
                 position = stop
         if len(self._line) > 1024:
             out += self._take_line()
             self._is_continued = True
+        return self._passed(out), None
+
+    def _passed(self, out: bytearray) -> bytes:
+        if b"\0" in out:
+            self.violation = "NUL"
         self.size += len(out)
-        return bytes(out), None
+        return bytes(out)
 
     def _end_line(self, out: bytearray, *, mended: bool) -> None:
         """A lone dot is an end of data only between two true CRLFs; otherwise it is content and gets stuffed."""
@@ -144,8 +152,3 @@ class MendingReader:
         line = bytes(self._line)
         self._line.clear()
         return line
-
-
-def _next_line_end(chunk: bytes, start: int) -> int:
-    ends = [end for end in (chunk.find(b"\r", start), chunk.find(b"\n", start)) if end >= 0]
-    return min(ends, default=len(chunk))
