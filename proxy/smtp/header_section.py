@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HeaderCollector", "added_fields", "lacks_fields", "section_end"]
+__all__ = ["HeaderCollector", "added_fields", "lacks_fields"]
 
 # RFC 5322 §2.2: field names are printable US-ASCII without colon. obs-optional (§4.5.8) allows space before the colon.
 FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
@@ -17,52 +17,62 @@ MESSAGE_ID = re.compile(rb"^Message-ID[ \t]*:", re.IGNORECASE | re.MULTILINE)
 MBOX_FROM = re.compile(rb">?From [^\r\n]*\r\n")
 
 
-def section_end(octets: bytes) -> int | None:
-    """Where the header section in `octets` ends (behind its last CRLF); `None` when more octets are needed.
-
-    0 means that there is none: the message begins with an empty line, or with a line that is no field.
-    """
-    if octets[:2] == b"\r\n":
-        return 0
-    end = octets.find(b"\r\n\r\n")
-    line_end = octets.find(b"\r\n")
-    if end < 0 and line_end < 0:
-        return None
-    if not FIRST_FIELD.match(octets) and not MBOX_FROM.match(octets):
-        return 0
-    return end + 2 if end >= 0 else None
-
-
 class HeaderCollector:
-    """Watches content until the header section is whole, or longer than `limit`, where it is cut for good."""
+    """Watches content until the header section is whole, or longer than `limit`, where it is cut for good.
 
-    __slots__ = ("_limit", "_seen", "is_cut", "section")
+    No octet is searched twice, however small the pieces are: a client chooses them.
+    """
+
+    __slots__ = ("_begins_well", "_limit", "_searched", "_seen", "is_cut", "section")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._seen = b""
+        self._seen = bytearray()
+        self._searched = 0
+        self._begins_well = False
         self.is_cut = False
         self.section: bytes | None = None
 
     def feed(self, content: bytes) -> bool:
         """Whether `section` is known now. Its length is where it ends, counted from the first octet fed."""
-        seen = self._seen + content if self._seen else content
-        end = section_end(seen)
+        seen: bytes | bytearray = content
+        if self._seen:
+            self._seen += content
+            seen = self._seen
+        end = self._end(seen)
         if end is None and len(seen) <= self._limit:
-            self._seen = seen
+            if seen is content:
+                self._seen += content
+            self._searched = len(seen)
             return False
         self.is_cut = end is None
-        self.section = seen[: end if end is not None else self._limit]
-        self._seen = b""
+        self.section = bytes(seen[: end if end is not None else self._limit])
+        self._seen.clear()
         return True
 
     def finish(self) -> bytes:
         """The section of a message that ended without an empty line: all of it, or nothing."""
         if self.section is None:
-            is_section = FIRST_FIELD.match(self._seen) or MBOX_FROM.match(self._seen)
-            self.section = self._seen if is_section else b""
-            self._seen = b""
+            self.section = bytes(self._seen) if _begins_section(self._seen) else b""
+            self._seen.clear()
         return self.section
+
+    def _end(self, seen: bytes | bytearray) -> int | None:
+        """Where the section ends (behind its last CRLF); `None` when more octets are needed.
+
+        0 means that there is none: the message begins with an empty line, or with a line that is no field.
+        """
+        searched = self._searched
+        if not self._begins_well:
+            if seen[:2] == b"\r\n":
+                return 0
+            if seen.find(b"\r\n", max(0, searched - 1)) < 0:
+                return None
+            if not _begins_section(seen):
+                return 0
+            self._begins_well = True
+        end = seen.find(b"\r\n\r\n", max(0, searched - 3))
+        return end + 2 if end >= 0 else None
 
 
 def lacks_fields(section: bytes) -> bool:
@@ -78,3 +88,7 @@ def added_fields(section: bytes, *, date: bytes, message_id: bytes) -> bytes:
     if not MESSAGE_ID.search(section):
         lines += b"Message-ID: " + message_id + b"\r\n"
     return lines
+
+
+def _begins_section(octets: bytes | bytearray) -> bool:
+    return FIRST_FIELD.match(octets) is not None or MBOX_FROM.match(octets) is not None

@@ -19,7 +19,7 @@ class Tap(Protocol):
     """Who watches one message. No method raises: a tap may fail, the stream may not."""
 
     def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
-        """The whole header section, once, before any content."""
+        """The whole header section, once, before any content behind it. (BDAT may show parts of it as content before.)"""
 
     def content(self, octets: bytes) -> None:
         """The next octets of content, header section included, as the provider gets them."""
@@ -63,7 +63,7 @@ class Transfer:
         self._send = send
         self._fields = fields
         self._collector: HeaderCollector | None = HeaderCollector(header_limit)
-        self._held = b""
+        self._held: list[bytes] = []
         self._released = 0
 
     def feed(self, content: bytes) -> None:
@@ -83,7 +83,7 @@ class Transfer:
     def collect_chunk(self, content: bytes) -> bool:
         """Part of a BDAT chunk: held until its header section is known or `release_chunk`. True when it is known."""
         self.size += len(content)
-        self._held += content
+        self._held.append(content)
         return self._collector is None or self._collector.feed(content)
 
     def release_chunk(self, *, is_last: bool) -> bytes:
@@ -92,7 +92,7 @@ class Transfer:
         if collector is not None and (is_last or collector.section is not None):
             collector.finish()
             return self._complete(collector)
-        held, self._held = self._held, b""
+        held = self._take_held()
         self._released += len(held)
         return held
 
@@ -114,27 +114,33 @@ class Transfer:
     def _collect(self, content: bytes) -> bytes:
         collector = self._collector
         assert collector is not None
-        self._held = self._held + content if self._held else content
+        self._held.append(content)
         return self._complete(collector) if collector.feed(content) else b""
 
     def _complete(self, collector: HeaderCollector) -> bytes:
         """Puts the missing fields behind the section and shows it to the tap.
 
-        Parts of the section that went on with an earlier chunk stay as they are. When even its last line end went on,
-        there is no place left for fields and none are added.
+        Before it, where content stops in the middle of a field. Parts of the section that went on with an earlier chunk
+        stay as they are; when the place for fields went on, none are added.
         """
         section = collector.finish()
-        held, self._held = self._held, b""
+        held = self._take_held()
         self._collector = None
-        place = len(section) - self._released
+        end = len(section) if section[-2:] == b"\r\n" else 0
+        place = end - self._released
         added = self._missing(section) if place >= 0 and not collector.is_cut else b""
         if self.tap is not None:
-            self.tap.header_section(section + added, dot_stuffed=self.dot_stuffed)
+            self.tap.header_section(section[:end] + added + section[end:], dot_stuffed=self.dot_stuffed)
         if not added:
             return held
         if not section and held[:2] != b"\r\n":
             added += b"\r\n"  # content without a header section: the fields become one
         return held[:place] + added + held[place:]
+
+    def _take_held(self) -> bytes:
+        held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        return held
 
     def _missing(self, section: bytes) -> bytes:
         if not lacks_fields(section):
