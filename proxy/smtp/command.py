@@ -7,7 +7,7 @@ differently: bare CR or LF, NUL, and paths that do not end where they seem to.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["BadCommand", "Chunk", "Command", "MailPath", "parse_chunk", "parse_command", "parse_path"]
 
@@ -35,11 +35,14 @@ class BadCommand(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line: `verb` in capitals, `argument` without surrounding space, `line` as it came."""
+    """A command line: `verb` in capitals, `argument` without surrounding space, `line` as it came.
+
+    Only the verb is shown where the value is printed: AUTH may carry a password in its line.
+    """
 
     verb: bytes
-    argument: bytes
-    line: bytes
+    argument: bytes = field(repr=False)
+    line: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
