@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
@@ -20,9 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-__all__ = ["Database", "StoreUnavailable", "migrate"]
+__all__ = ["Database", "StoreUnavailable", "migrate", "slices"]
 
 LOCK_TIMEOUT = 5.0  # seconds to wait for another writer
+IN_LIST = 500  # values of one IN list: databases bind a limited number, and one plan serves all full slices
+
+T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
@@ -91,6 +94,12 @@ def migrate(url: str) -> None:
         engine.dispose()
     finally:
         os.close(lock)
+
+
+def slices(values: Iterable[T]) -> Iterable[list[T]]:
+    """`values` in lists that are short enough for `IN`."""
+    everything = list(values)
+    return (everything[start : start + IN_LIST] for start in range(0, len(everything), IN_LIST))
 
 
 def _prepare(connection: Any, record: Any) -> None:

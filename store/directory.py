@@ -11,75 +11,32 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.address import canonical, canonical_domain
-from engine.directory import NeverLogScope, Rule, Switches
-from engine.never_log import normalise_entry
+from engine.address import canonical
+from engine.directory import Rule
 from store import schema
-from store.database import Database
+from store.database import Database, slices
+from store.directory_record import (
+    ContactRecord,
+    DirectoryError,
+    PortalRecord,
+    UserRecord,
+    checked_address,
+    checked_domains,
+    checked_entry,
+    checked_logins,
+    checked_name,
+    checked_portal_name,
+    portal_record,
+)
 
 __all__ = ["ContactRecord", "Directory", "DirectoryError", "PortalRecord", "UserRecord", "checked_address"]
-
-
-class DirectoryError(Exception):
-    """A change that cannot be made; the text names what was wrong and how to mend it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortalRecord:
-    """A portal as administrators see it."""
-
-    id: int
-    name: str
-    rule: Rule
-    switches: Switches
-    bcc_address: str | None
-    forward_address: str | None
-    subaddressed_domains: tuple[str, ...]
-    service_logins: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserRecord:
-    """A user with addresses as written."""
-
-    id: int
-    portal: str
-    account: str
-    name: str | None
-    aliases: tuple[str, ...]
-    connected: tuple[str, ...]
-    send_as: tuple[str, ...]
-    personal_email_access: bool
-    active: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactRecord:
-    """A contact; the primary address is the first of `addresses`."""
-
-    id: int
-    portal: str
-    primary: str
-    addresses: tuple[str, ...]
-    name: str | None
-    owner: str | None
-
-
-def checked_address(text: str) -> str:
-    """The address as it will be kept, its domain as typed. Raises `DirectoryError`."""
-    try:
-        checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=True, test_environment=True)
-    except EmailNotValidError as error:
-        raise DirectoryError(f"{text!r} is no e-mail address: {error} Write it as name@domain.") from error
-    return checked.normalized
 
 
 class Directory:
@@ -102,8 +59,7 @@ class Directory:
         service_logins: Sequence[str] = (),
     ) -> PortalRecord:
         """A new portal. Raises `DirectoryError` when the name is taken or empty."""
-        if not name.strip():
-            raise DirectoryError("a portal needs a name; give one")
+        name = checked_portal_name(name)
         async with self._change() as connection:
             if await connection.scalar(select(schema.portal.c.id).where(schema.portal.c.name == name)):
                 raise DirectoryError(f"there is a portal named {name!r} already; choose another name")
@@ -114,8 +70,8 @@ class Directory:
                     switches={},
                     bcc_address=checked_address(bcc_address) if bcc_address else None,
                     forward_address=checked_address(forward_address) if forward_address else None,
-                    subaddressed_domains=[canonical_domain(each) for each in subaddressed_domains],
-                    service_logins=list(service_logins),
+                    subaddressed_domains=checked_domains(subaddressed_domains),
+                    service_logins=checked_logins(service_logins),
                 )
             )
         return await self.portal(name)
@@ -142,30 +98,35 @@ class Directory:
         raise DirectoryError(f"there is no portal named {name!r}; there are: {names}")
 
     async def set_portal(self, name: str | None, **changes: Any) -> PortalRecord:
-        """Changes `rule`, `switches` (a `Switches`), capture addresses, domains or logins that are not `None`."""
+        """Changes `rule`, `switches` (a `Switches`), capture addresses, domains or logins that are not `None`.
+
+        An empty capture address takes it away.
+        """
         portal = await self.portal(name)
         values = {key: value for key, value in changes.items() if value is not None}
         if "switches" in values:
             values["switches"] = asdict(values["switches"])
-        for key in ("bcc_address", "forward_address"):
-            if values.get(key):
-                values[key] = checked_address(values[key])
+        for key in {"bcc_address", "forward_address"} & values.keys():
+            values[key] = checked_address(values[key]) if values[key] else None
+        if "service_logins" in values:
+            values["service_logins"] = checked_logins(values["service_logins"])
         if "subaddressed_domains" in values:
-            values["subaddressed_domains"] = [canonical_domain(each) for each in values["subaddressed_domains"]]
-            await self._refuse_if_addresses_exist(portal)
-        if values:
-            async with self._change() as connection:
-                await connection.execute(update(schema.portal).where(schema.portal.c.id == portal.id).values(**values))
+            values["subaddressed_domains"] = checked_domains(values["subaddressed_domains"])
+        if not values:
+            return portal
+        async with self._change() as connection:
+            if set(values.get("subaddressed_domains", portal.subaddressed_domains)) != {*portal.subaddressed_domains}:
+                await self._refuse_if_addresses_exist(connection, portal)
+            await connection.execute(update(schema.portal).where(schema.portal.c.id == portal.id).values(**values))
         return await self.portal(portal.name)
 
-    async def _refuse_if_addresses_exist(self, portal: PortalRecord) -> None:
+    async def _refuse_if_addresses_exist(self, connection: AsyncConnection, portal: PortalRecord) -> None:
         """Canonical forms stand in the tables; a changed list would make them wrong."""
-        table = schema.contact_address
-        async with self._database.read() as connection:
-            if await connection.scalar(select(table.c.contact).where(table.c.portal == portal.id).limit(1)):
+        for table in (schema.contact_address, schema.user_address):
+            if await connection.scalar(select(table.c.canonical).where(table.c.portal == portal.id).limit(1)):
                 raise DirectoryError(
-                    "subaddressed domains are set before the first contact; "
-                    "make a new portal with --subaddressed-domain and import its contacts there"
+                    "subaddressed domains are set before the first user and contact; "
+                    "make a new portal with --subaddressed-domain and put its users and contacts there"
                 )
 
     # -- users --------------------------------------------------------------------------------------------------------
@@ -178,12 +139,14 @@ class Directory:
         name: str | None = None,
         aliases: Sequence[str] = (),
         connected: Sequence[str] = (),
+        send_as: Sequence[str] = (),
         personal_email_access: bool = True,
         active: bool = True,
     ) -> UserRecord:
         """A new user. An alias may be on several users; account and connected addresses belong to one."""
         home = await self.portal(portal)
         address = checked_address(account)
+        others = [await self.user(home.name, each) for each in send_as]
         async with self._change() as connection:
             taken = select(schema.user.c.id).where(schema.user.c.portal == home.id, schema.user.c.account == address)
             if await connection.scalar(taken):
@@ -192,7 +155,7 @@ class Directory:
                 insert(schema.user).values(
                     portal=home.id,
                     account=address,
-                    name=name,
+                    name=checked_name(name),
                     personal_email_access=personal_email_access,
                     active=active,
                 )
@@ -201,6 +164,7 @@ class Directory:
             await self._put_user_addresses(connection, home, identifier, "account", [address])
             await self._put_user_addresses(connection, home, identifier, "alias", aliases)
             await self._put_user_addresses(connection, home, identifier, "connected", connected)
+            await self._put_grants(connection, identifier, others)
         return await self.user(home.name, address)
 
     async def set_user(
@@ -219,8 +183,10 @@ class Directory:
         home = await self.portal(portal)
         record = await self.user(home.name, account)
         others = [await self.user(home.name, each) for each in send_as or ()]
-        values = {"name": name, "personal_email_access": personal_email_access, "active": active}
-        values = {key: value for key, value in values.items() if value is not None}
+        switches = {"personal_email_access": personal_email_access, "active": active}
+        values: dict[str, Any] = {key: value for key, value in switches.items() if value is not None}
+        if name is not None:
+            values["name"] = checked_name(name)
         async with self._change() as connection:
             if values:
                 await connection.execute(update(schema.user).where(schema.user.c.id == record.id).values(**values))
@@ -231,21 +197,15 @@ class Directory:
                     await self._put_user_addresses(connection, home, record.id, kind, addresses)
             if send_as is not None:
                 await connection.execute(delete(schema.send_as).where(schema.send_as.c.user == record.id))
-                rows = [{"user": record.id, "other": other.id} for other in others]
-                if rows:
-                    await connection.execute(insert(schema.send_as), rows)
+                await self._put_grants(connection, record.id, others)
         return await self.user(home.name, account)
 
     async def users(self, portal: str | None) -> list[UserRecord]:
         """All users of a portal by account."""
         home = await self.portal(portal)
         async with self._database.read() as connection:
-            rows = (
-                await connection.execute(
-                    select(schema.user).where(schema.user.c.portal == home.id).order_by(schema.user.c.account)
-                )
-            ).all()
-            return [await self._user_record(connection, home, row._mapping) for row in rows]
+            wanted = select(schema.user).where(schema.user.c.portal == home.id).order_by(schema.user.c.account)
+            return await self._user_records(connection, home, (await connection.execute(wanted)).all())
 
     async def user(self, portal: str | None, account: str) -> UserRecord:
         """The user with that account or any other address. Raises `DirectoryError`."""
@@ -258,27 +218,42 @@ class Directory:
             row = (await connection.execute(found)).first()
             if row is None:
                 raise DirectoryError(f"{account!r} is no user of {home.name}; see: onrecord user list")
-            return await self._user_record(connection, home, row._mapping)
+            return (await self._user_records(connection, home, [row]))[0]
 
-    async def _user_record(self, connection: AsyncConnection, home: PortalRecord, row: Any) -> UserRecord:
+    async def _user_records(
+        self, connection: AsyncConnection, home: PortalRecord, rows: Sequence[Any]
+    ) -> list[UserRecord]:
         table, grants = schema.user_address, schema.send_as
-        rows = await connection.execute(select(table.c.kind, table.c.written).where(table.c.user == row["id"]))
-        by_kind: dict[str, list[str]] = {"alias": [], "connected": [], "account": []}
-        for kind, written in rows:
-            by_kind[kind].append(written)
-        others = select(schema.user.c.account).join(grants, grants.c.other == schema.user.c.id)
-        accounts = (await connection.scalars(others.where(grants.c.user == row["id"]))).all()
-        return UserRecord(
-            id=row["id"],
-            portal=home.name,
-            account=row["account"],
-            name=row["name"],
-            aliases=tuple(sorted(by_kind["alias"])),
-            connected=tuple(sorted(by_kind["connected"])),
-            send_as=tuple(sorted(accounts)),
-            personal_email_access=row["personal_email_access"],
-            active=row["active"],
-        )
+        by_kind: dict[tuple[int, str], list[str]] = {}
+        others: dict[int, list[str]] = {}
+        for some in slices([row.id for row in rows]):
+            written = select(table.c.user, table.c.kind, table.c.written).where(table.c.user.in_(some))
+            for user, kind, address in await connection.execute(written.order_by(table.c.written)):
+                by_kind.setdefault((user, kind), []).append(address)
+            granted = select(grants.c.user, schema.user.c.account).join(schema.user, grants.c.other == schema.user.c.id)
+            for user, account in await connection.execute(
+                granted.where(grants.c.user.in_(some)).order_by(schema.user.c.account)
+            ):
+                others.setdefault(user, []).append(account)
+        return [
+            UserRecord(
+                id=row.id,
+                portal=home.name,
+                account=row.account,
+                name=row.name,
+                aliases=tuple(by_kind.get((row.id, "alias"), ())),
+                connected=tuple(by_kind.get((row.id, "connected"), ())),
+                send_as=tuple(others.get(row.id, ())),
+                personal_email_access=row.personal_email_access,
+                active=row.active,
+            )
+            for row in rows
+        ]
+
+    async def _put_grants(self, connection: AsyncConnection, identifier: int, others: Iterable[UserRecord]) -> None:
+        rows = [{"user": identifier, "other": other} for other in {each.id for each in others}]
+        if rows:
+            await connection.execute(insert(schema.send_as), rows)
 
     async def _put_user_addresses(
         self, connection: AsyncConnection, home: PortalRecord, identifier: int, kind: str, addresses: Iterable[str]
@@ -330,6 +305,7 @@ class Directory:
     ) -> int:
         """As `add_contact`, inside a transaction of the caller."""
         written = list(dict.fromkeys(checked_address(each) for each in (primary, *others)))
+        name = checked_name(name)
         subaddressed = frozenset(home.subaddressed_domains)
         forms = {canonical(each, subaddressed): each for each in reversed(written)}
         table = schema.contact_address
@@ -369,7 +345,7 @@ class Directory:
         async with self._database.read() as connection:
             wanted = select(schema.contact).where(schema.contact.c.portal == home.id, schema.contact.c.id > after)
             rows = (await connection.execute(wanted.order_by(schema.contact.c.id).limit(limit))).all()
-            return [await self._contact_record(connection, home, row._mapping) for row in rows]
+            return await self._contact_records(connection, home, rows)
 
     async def contact(self, portal: str | None, address: str) -> ContactRecord:
         """The contact with that address. Raises `DirectoryError`."""
@@ -381,27 +357,43 @@ class Directory:
             row = (await connection.execute(found.where(table.c.portal == home.id, table.c.canonical == form))).first()
             if row is None:
                 raise DirectoryError(f"{address!r} is on no contact of {home.name}; see: onrecord contact list")
-            return await self._contact_record(connection, home, row._mapping)
+            return (await self._contact_records(connection, home, [row]))[0]
 
-    async def _contact_record(self, connection: AsyncConnection, home: PortalRecord, row: Any) -> ContactRecord:
+    async def _contact_records(
+        self, connection: AsyncConnection, home: PortalRecord, rows: Sequence[Any]
+    ) -> list[ContactRecord]:
         table = schema.contact_address
-        addresses = (await connection.scalars(select(table.c.written).where(table.c.contact == row["id"]))).all()
-        owner = select(schema.user.c.account).where(schema.user.c.id == row["owner"])
-        primary = row["primary_address"]
-        return ContactRecord(
-            id=row["id"],
-            portal=home.name,
-            primary=primary,
-            addresses=(primary, *sorted(each for each in addresses if each != primary)),
-            name=row["name"],
-            owner=await connection.scalar(owner) if row["owner"] is not None else None,
-        )
+        addresses: dict[int, list[str]] = {}
+        owners: dict[int, str] = {}
+        for some in slices([row.id for row in rows]):
+            written = (
+                select(table.c.contact, table.c.written).where(table.c.contact.in_(some)).order_by(table.c.written)
+            )
+            for contact, address in await connection.execute(written):
+                addresses.setdefault(contact, []).append(address)
+        for some in slices({row.owner for row in rows if row.owner is not None}):
+            accounts = select(schema.user.c.id, schema.user.c.account).where(schema.user.c.id.in_(some))
+            owners.update((user, account) for user, account in await connection.execute(accounts))
+        return [
+            ContactRecord(
+                id=row.id,
+                portal=home.name,
+                primary=row.primary_address,
+                addresses=(
+                    row.primary_address,
+                    *(each for each in addresses.get(row.id, ()) if each != row.primary_address),
+                ),
+                name=row.name,
+                owner=owners.get(row.owner),
+            )
+            for row in rows
+        ]
 
     # -- Never Log ----------------------------------------------------------------------------------------------------
 
     async def add_never_log(self, portal: str | None, entry: str, *, user: str | None = None) -> str:
         """Puts an entry on the portal's list, or on a user's own. Returns its spelling."""
-        spelt = _checked_entry(entry)
+        spelt = checked_entry(entry)
         home, owner = await self._list_of(portal, user)
         if spelt not in await self.never_log(home.name, user=user):
             async with self._change() as connection:
@@ -410,7 +402,7 @@ class Directory:
 
     async def remove_never_log(self, portal: str | None, entry: str, *, user: str | None = None) -> str:
         """Takes an entry off the list. Raises `DirectoryError` when it is not on it."""
-        spelt = _checked_entry(entry)
+        spelt = checked_entry(entry)
         home, owner = await self._list_of(portal, user)
         table = schema.never_log
         async with self._change() as connection:
@@ -461,32 +453,3 @@ class Directory:
         """How often the directory was changed."""
         async with self._database.read() as connection:
             return await connection.scalar(select(func.max(schema.directory_version.c.version))) or 0
-
-
-def portal_record(row: Any) -> PortalRecord:
-    """A row of the table `portal`."""
-    return PortalRecord(
-        id=row["id"],
-        name=row["name"],
-        rule=Rule(row["rule"]),
-        switches=switches_of(row["switches"]),
-        bcc_address=row["bcc_address"],
-        forward_address=row["forward_address"],
-        subaddressed_domains=tuple(row["subaddressed_domains"]),
-        service_logins=tuple(row["service_logins"]),
-    )
-
-
-def switches_of(value: dict[str, Any]) -> Switches:
-    """Switches as kept; what is missing has its default."""
-    known = {key: each for key, each in value.items() if key in Switches.__dataclass_fields__}
-    if "never_log_scope" in known:
-        known["never_log_scope"] = NeverLogScope(known["never_log_scope"])
-    return replace(Switches(), **known)
-
-
-def _checked_entry(entry: str) -> str:
-    try:
-        return normalise_entry(entry)
-    except ValueError as error:
-        raise DirectoryError(f"{entry!r} is no Never Log entry; {error}") from error

@@ -20,7 +20,7 @@ from engine.address import canonical
 from engine.directory import Answer, Contact, Portal, Question, User
 from store import schema
 from store.database import Database
-from store.directory import portal_record
+from store.directory_record import portal_record
 
 __all__ = ["Lookups"]
 
