@@ -6,9 +6,12 @@ Nothing is pretended but time, where a test sweeps with a later clock, so tests 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +88,16 @@ class InlineParser(Parser):
         return result
 
 
+class _Heard(Submission):
+    """A session that counts what its client sends, so that a test can cut octets where it wants to."""
+
+    heard = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.heard += len(data)
+
+
 class InProcess:
     """An async context manager: a relay with one listener for each of `listeners`, in front of `providers`.
 
@@ -124,6 +137,9 @@ class InProcess:
             for each in providers
         ]
         self._stack = contextlib.AsyncExitStack()
+        self._ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._life: asyncio.Task[None]
         self._barriers = 0
         self.ports: list[int] = []
         self.certificates: Certificates | None = None
@@ -132,23 +148,33 @@ class InProcess:
         self.spool: Spool
         self.captures: Captures
         self.relay: Relay
+        self.session: _Heard  # the newest
         self._recorder: Recorder
 
     async def __aenter__(self) -> InProcess:
-        try:
-            await self._open()
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        self._life = asyncio.get_running_loop().create_task(self._live())
+        ready = asyncio.ensure_future(self._ready.wait())
+        await asyncio.wait((self._life, ready), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._life.done():
+            await self._life
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for session in tuple(self.relay.sessions):
-            session.abort()
-        await self.relay.stop()
-        await self._stack.__aexit__(kind, error, trace)
+        self._over.set()
+        await self._life
+
+    async def _live(self) -> None:
+        """All parts, opened and closed in one task of their own, so that a failed test shows its failure alone."""
+        async with self._stack:
+            await self._open()
+            self._ready.set()
+            await self._over.wait()
+            for session in tuple(self.relay.sessions):
+                session.abort()
+            await self.relay.stop()
 
     @property
     def port(self) -> int:
@@ -194,6 +220,10 @@ class InProcess:
             while not condition():
                 await asyncio.sleep(0.001)
 
+    async def heard(self, octets: int) -> None:
+        """Waits until the newest session has read that many octets of its client."""
+        await self.until(lambda: self.session.heard >= octets)
+
     async def until_idle(self) -> None:
         """Waits until no session is left."""
         await self.until(lambda: not self.relay.sessions)
@@ -203,12 +233,12 @@ class InProcess:
     async def _open(self) -> None:
         stack = self._stack
         self.log = stack.enter_context(capture_logs())
-        self.database = await Database.open(f"sqlite:///{self.folder / 'onrecord.sqlite'}")
+        path = self.folder / "onrecord.sqlite"
+        shutil.copyfile(await _template(self._rule if self._sample else None), path)
+        self.database = await Database.open(f"sqlite:///{path}", migrate_first=False)
         stack.push_async_callback(self.database.close)
         bell = self.folder / "directory.bell"
         self.directory = Directory(self.database, bell)
-        if self._sample:
-            await sample_directory(self.directory, rule=self._rule)
         self.spool = await Spool.open(self.folder / "spool", f"{time.time_ns():016x}-{os.getpid()}")
         writers = await stack.enter_async_context(asyncio.TaskGroup())
         writers.create_task(self.spool.run())
@@ -239,7 +269,11 @@ class InProcess:
         )
         if self._pki is not None:
             self.certificates = Certificates([CertificatePair(certificate=self._pki.certificate, key=self._pki.key)])
-        await self.relay.listen([self._door(each) for each in self._listeners], Submission)
+        await self.relay.listen([self._door(each) for each in self._listeners], self._session)
+
+    def _session(self, relay: Relay, door: Door) -> Submission:
+        self.session = _Heard(relay, door)
+        return self.session
 
     def _make_recorder(self, lookups: Lookups) -> Recorder:
         return Recorder(
@@ -282,3 +316,27 @@ class InProcess:
         await self.recorded()
         async with self.database.read() as connection:
             return list((await connection.execute(select(table).order_by(table.c.id))).all())
+
+
+TEMPLATES: dict[Rule | None, Path] = {}
+
+
+async def _template(rule: Rule | None) -> Path:
+    """A database with all tables, and the sample portal under `rule`; made once for all tests of a run."""
+    if rule not in TEMPLATES:
+        if not TEMPLATES:
+            atexit.register(_forget_templates)
+        path = Path(tempfile.mkdtemp(prefix="onrecord-template-")) / "onrecord.sqlite"
+        database = await Database.open(f"sqlite:///{path}")
+        if rule is not None:
+            await sample_directory(Directory(database, path.with_name("bell")), rule=rule)
+        async with database.read() as connection:
+            await connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+        await database.close()
+        TEMPLATES[rule] = path
+    return TEMPLATES[rule]
+
+
+def _forget_templates() -> None:
+    for path in TEMPLATES.values():
+        shutil.rmtree(path.parent, ignore_errors=True)

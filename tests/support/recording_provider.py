@@ -153,6 +153,11 @@ class RecordingProvider:
         for each in tuple(self._conversations):
             each.abort()
 
+    def say(self, octets: bytes) -> None:
+        """Says something out of turn, on every open connection."""
+        for each in self._conversations:
+            each.write(octets)
+
     def pause(self) -> None:
         """Reads no more, from anybody, until `resume`."""
         self._paused = True
@@ -303,7 +308,7 @@ class Conversation(asyncio.Protocol):
         except _Gone:
             self.provider.unfinished.append(bytes(found[2:]))
             raise
-        start, mark = min(ends)
+        start, mark = min(ends, key=lambda each: (each[0], -len(each[1])))
         self._buffer[:0] = found[start + len(mark) :]
         line_end = mark[: mark.index(b".")]
         return bytes(found[2 : start + len(line_end)])

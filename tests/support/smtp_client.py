@@ -40,6 +40,7 @@ class Client:
         self._server_name = server_name
         self._limit = limit
         self._kept = b""
+        self.sent = 0  # octets
         self._reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
@@ -59,6 +60,7 @@ class Client:
 
     def send(self, octets: bytes) -> None:
         """Sends octets and waits for nothing."""
+        self.sent += len(octets)
         self.writer.write(octets)
 
     async def flush(self) -> None:
