@@ -93,6 +93,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{ca_file}: no usable certificate authorities in it: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9525 §2: a name in the subject identifies no server
     return context
 
 
