@@ -100,7 +100,7 @@ class ProviderLeg(asyncio.Protocol):
     @property
     def is_quiet(self) -> bool:
         """Whether nothing has come that was not asked for."""
-        return not self._replies and self._reader.is_empty
+        return not self._replies and self._reader.is_empty and self._trouble is None
 
     def is_broken(self) -> str | None:
         """Why the connection is of no use any more, or `None`."""
@@ -130,6 +130,7 @@ async def dial(
             greeting = await leg.reply()
         if greeting.code != 220:
             raise DialError(Failure.REFUSED, f"the greeting was {greeting.code}")
+        _require_quiet(leg)
         async with asyncio.timeout(deadlines.provider_command):
             await _hello(leg, hostname)
             if provider.tls is Tls.STARTTLS:
@@ -167,7 +168,14 @@ async def _hello(leg: ProviderLeg, hostname: bytes) -> None:
     answer = await leg.command(b"EHLO " + hostname + b"\r\n")
     if not answer.is_positive:
         raise DialError(Failure.PROTOCOL, f"EHLO was answered {answer.code}")
+    _require_quiet(leg)
     leg.extensions = parse_extensions(answer.texts()[1:])
+
+
+def _require_quiet(leg: ProviderLeg) -> None:
+    """A reply ahead of its command would be taken for the answer to the next one."""
+    if not leg.is_quiet:
+        raise DialError(Failure.PROTOCOL, "octets came before they were asked for")
 
 
 async def _start_tls(leg: ProviderLeg, provider: Provider, context: ssl.SSLContext) -> None:
