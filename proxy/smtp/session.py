@@ -196,12 +196,26 @@ class Session:
             self._refuse(reply_.octets if reply_.code >= 400 else reply(451, OUT_OF_TURN))
         elif reply_.code == 421:
             self._provider_leaves(reply_)
-        elif not self._queue.take(reply_):
+        elif not self._fits(reply_.code) or not self._queue.take(reply_):
             self._provider_ends(reply(421, OUT_OF_TURN))
         elif self._stalled and self._queue.awaited is None:
             self._stalled = False
             self._resume()
         self._close_when_answered()
+
+    def _fits(self, code: int) -> bool:
+        """Whether the awaited command can have such an answer (RFC 5321 §4.3.2, RFC 4954 §4).
+
+        A client that hears 354 where there is none would send its content, to be read as commands; one that hears 250
+        to DATA could think that its mail was taken.
+        """
+        awaited = self._queue.awaited
+        if awaited is None or code >= 400:
+            return True
+        if awaited.on_reply == self._on_data:
+            return code == 354
+        is_login = awaited.on_reply in (self._on_auth, self._on_replayed_prompt)
+        return code < 300 or (is_login and code == 334)
 
     def _provider_leaves(self, reply_: Reply) -> None:
         """421 answers the command it is the reply to, whatever that is, and every other one with it."""
@@ -588,6 +602,9 @@ class Session:
         elif self._envelope.recipients and not self._envelope.has_accepted:
             self._wire.undelivered(self._envelope)
         self._queue.resolve(place, answer.octets)
+        if self._transfer is None and self._input:
+            # RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands.
+            self._end(reply(503, "5.5.0 The message was sent before it was asked for"))
         self._resume()
 
     def _begin(self, *, dot_stuffed: bool) -> Transfer:
