@@ -78,6 +78,8 @@ def migrate(url: str) -> None:
     """Brings the tables of `url` to this version, under a lock. Raises `StoreUnavailable`. Blocks."""
     from alembic import command
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
     path = Path(make_url(url).database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +91,12 @@ def migrate(url: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with _translated(), engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            here = MigrationContext.configure(connection).get_current_heads()
+            if set(here) != set(ScriptDirectory.from_config(config).get_heads()):
+                config.attributes["connection"] = connection
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # all or nothing: half a migration cannot be repeated
+                command.upgrade(config, "head")
+                connection.exec_driver_sql("COMMIT")
         engine.dispose()
     finally:
         os.close(lock)
