@@ -103,9 +103,11 @@ class Lookups:
                 cache = await _load_portals(connection, version)
             wanted = {form for question in questions for form in _forms(cache, question)}
             missing = [form for form in wanted if form not in cache.addresses]
+            for form in wanted.difference(missing):
+                cache.addresses.move_to_end(form)  # what is asked for now must not be the first to go
             if missing:
                 await _load_addresses(connection, cache, missing)
-        while len(cache.addresses) > CACHED_ADDRESSES + len(wanted):
+        while len(cache.addresses) > max(CACHED_ADDRESSES, len(wanted)):
             cache.addresses.popitem(last=False)
         self._cache, self._rung, self._checked = cache, rung, self._clock()
         return cache
