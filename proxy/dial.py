@@ -48,17 +48,19 @@ class ProviderLeg(asyncio.Protocol):
         self.last_activity = self._clock()
         if self._trouble is not None:
             return
+        violation: ProviderViolation | None = None
         try:
             replies = self._reader.feed(data)
         except ProviderViolation as error:
-            self._fail(str(error))
-            return
+            replies, violation = error.replies, error
         for each in replies:
             if self.on_reply is not None:
                 self.on_reply(each)
             else:
                 self._replies.append(each)
                 self._wake()
+        if violation is not None:
+            self._fail(str(violation))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail("the connection was closed")

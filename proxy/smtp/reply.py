@@ -17,7 +17,11 @@ LINE = re.compile(rb"([2-5][0-5][0-9])(?:([- ])([^\x00-\x08\x0a-\x1f\x7f]*))?\r\
 
 
 class ProviderViolation(Exception):
-    """The provider sent what is no reply, or a reply nobody asked for. Its connection must be dropped."""
+    """The provider sent what is no reply. Its connection must be dropped, after `replies`, which came before, count."""
+
+    def __init__(self, text: str, replies: list[Reply]) -> None:
+        super().__init__(text)
+        self.replies = replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +78,20 @@ class ReplyReader:
             self._line(line, replies)
         self._rest = octets[start:]
         if len(self._rest) > self._max_line:
-            raise ProviderViolation("a reply line is longer than allowed")
+            raise ProviderViolation("a reply line is longer than allowed", replies)
         return replies
 
     def _line(self, line: bytes, replies: list[Reply]) -> None:
         match = LINE.fullmatch(line)
         if match is None or len(line) > self._max_line:
-            raise ProviderViolation("a line is no reply")
+            raise ProviderViolation("a line is no reply", replies)
         lines = self._lines
         if lines and lines[0][:3] != match[1]:
-            raise ProviderViolation("the codes of a multi-line reply differ")
+            raise ProviderViolation("the codes of a multi-line reply differ", replies)
         if match[2] == b"-":
             lines.append(line)
             if len(lines) >= self._max_lines:
-                raise ProviderViolation("a reply has more lines than allowed")
+                raise ProviderViolation("a reply has more lines than allowed", replies)
             return
         if lines:
             line = b"".join(lines) + line

@@ -176,14 +176,16 @@ class ScriptedWire:
         """Octets of the provider. Once its connection was dropped nobody hears them."""
         if self._reader is None:
             return
+        violation = False
         try:
             replies = self._reader.feed(octets)
-        except ProviderViolation:
-            self.session.provider_lost()
-            return
+        except ProviderViolation as error:
+            replies, violation = error.replies, True
         for each in replies:
             if self._reader is not None:
                 self.session.provider_replied(each)
+        if violation and self._reader is not None:
+            self.session.provider_lost()
 
     def provider_is_lost(self) -> None:
         if self.is_connected:
