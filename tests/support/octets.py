@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["CountedOctets", "chunkings", "cut", "singly", "splits"]
+__all__ = ["CountedBuffer", "CountedOctets", "chunkings", "cut", "singly", "splits"]
 
 
 def singly(octets: bytes) -> list[bytes]:
@@ -80,3 +80,21 @@ class CountedOctets(bytes):
     def __contains__(self, octets: Any) -> bool:
         self.touched[0] += len(self)
         return super().__contains__(octets)
+
+
+class CountedBuffer(bytearray):
+    """A buffer that counts what is searched in it and copied out of it."""
+
+    def __init__(self, touched: list[int]) -> None:
+        super().__init__()
+        self.touched = touched
+
+    def find(self, octets: Any, start: Any = 0, *rest: Any) -> int:
+        found = super().find(octets, start, *rest)
+        self.touched[0] += (found if found >= 0 else len(self)) - start
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.touched[0] += 1 if isinstance(found, int) else len(found)
+        return found
