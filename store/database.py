@@ -44,7 +44,10 @@ class Database:
         if migrate_first:
             await asyncio.to_thread(migrate, url)
         parsed = make_url(url).set(drivername="sqlite+aiosqlite")
-        engine = create_async_engine(parsed, pool_size=4, max_overflow=4, connect_args={"timeout": LOCK_TIMEOUT})
+        # What goes into the tables is mail: it must not be in the text of an error.
+        engine = create_async_engine(
+            parsed, pool_size=4, max_overflow=4, hide_parameters=True, connect_args={"timeout": LOCK_TIMEOUT}
+        )
         event.listen(engine.sync_engine, "connect", _prepare)
         return cls(engine)
 

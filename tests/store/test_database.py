@@ -135,6 +135,13 @@ class TestTroubles:
                 await connection.execute(insert(schema.directory_version).values(**row))
         assert await empty.rows(schema.directory_version) == []
 
+    async def test_an_error_does_not_tell_what_was_to_be_kept(self, empty: Any) -> None:
+        row = {"id": 1, "portal": 77, "primary_address": "private@cust.example", "name": "Private Person"}
+        with pytest.raises(IntegrityError) as refused:
+            async with empty.database.write() as connection:
+                await connection.execute(insert(schema.contact).values(**row))
+        assert "rivate" not in str(refused.value)
+
     async def test_a_cancelled_transaction_does_not_stand_and_holds_no_lock(self, empty: Any) -> None:
         inside = asyncio.Event()
 
