@@ -83,6 +83,8 @@ class Submission(asyncio.Protocol):
             self._session.receive(data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is None:
+            return  # told already
         if self._is_counted:
             self._relay.census.leave(self._peer)
             self._is_counted = False
@@ -217,10 +219,10 @@ class Submission(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.info("TLS with the client failed", session=self.id, peer=self._peer, cause=type(error).__name__)
-            transport.abort()
-            return
+            secure = None
         if secure is None or self._transport is None:
             transport.abort()
+            self.connection_lost(None)  # asyncio tells nobody of a connection that is lost during the handshake
             return
         if self._is_browser(secure):
             secure.abort()
