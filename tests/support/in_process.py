@@ -103,6 +103,7 @@ class InProcess:
 
     `port` is the first listener's. The directory holds the sample portal unless `sample` is false. `log` is what was
     logged. `parser=True` parses in a process, as the program does; else the same code runs here.
+    Unless `opens`, connections are taken only after `open`.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class InProcess:
         sample: bool = True,
         parser: bool = False,
         hostname: str = "relay.example",
+        opens: bool = True,
     ) -> None:
         self.folder = folder
         self.limits = limits
@@ -132,6 +134,8 @@ class InProcess:
         self._sample = sample
         self._parser = parser
         self._hostname = hostname
+        self._opens = opens
+        self._doors: list[Door] = []
         self._routes = [
             route_to(each, pki if each.tls is not Tls.NONE else None) if isinstance(each, RecordingProvider) else each
             for each in providers
@@ -179,6 +183,10 @@ class InProcess:
     @property
     def port(self) -> int:
         return self.ports[0]
+
+    async def open(self) -> None:
+        """Begins to take connections; those made before wait in the backlog."""
+        await self.relay.listen(self._doors, self._session)
 
     async def recorded(self) -> None:
         """Waits until all that was captured so far is durable, and drains the spool into the database."""
@@ -269,7 +277,9 @@ class InProcess:
         )
         if self._pki is not None:
             self.certificates = Certificates([CertificatePair(certificate=self._pki.certificate, key=self._pki.key)])
-        await self.relay.listen([self._door(each) for each in self._listeners], self._session)
+        self._doors = [self._door(each) for each in self._listeners]
+        if self._opens:
+            await self.open()
 
     def _session(self, relay: Relay, door: Door) -> Submission:
         self.session = _Heard(relay, door)
