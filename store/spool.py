@@ -4,12 +4,17 @@ Each relay process writes a folder of its own and nobody else writes into it:
 
     spool/<writer>/lock          held (flock) for as long as the writer lives
     spool/<writer>/1.sqlite ...  generations: the writer appends rows to the newest only
+    spool/<writer>/1.new         a generation in the making; it gets its name when it is whole
     spool/<writer>/<key>.content a body too large for a row, written while it passed
 
 The writer commits whatever has gathered in one statement, so many messages share one fsync. A generation is never
 checkpointed while it is written: its rows lie in the write-ahead log once and are not copied. At a set size or age the
-writer starts the next generation, also when the present one is locked or broken, so that nobody can stop it by holding
-a lock.
+writer starts the next generation, also when the present one is locked, broken or gone, so that nobody can stop it by
+holding a lock or removing a folder. Mail that nobody could decide on may not be ours to keep: its generation is young
+when it ends.
+
+From the moment a newer generation has its name nothing goes into an older one, not even when the newer one cannot be
+used after all: the recorder may remove the older one then.
 
 The recorder reads the generations in order and keeps its position in the store, in the transaction that holds the
 records. It removes a generation that it has finished. A crash of either side repeats work and loses none: an entry's
@@ -25,21 +30,35 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
-__all__ = ["ContentFile", "Done", "Entry", "EntryKind", "Spool", "SpoolReader", "open_readers"]
+__all__ = [
+    "ContentFile",
+    "Done",
+    "Entry",
+    "EntryKind",
+    "Spool",
+    "SpoolReader",
+    "open_readers",
+    "remove_abandoned",
+]
 
 ROTATE_OCTETS = 32 * 1024 * 1024  # a generation's rows are read once and removed whole; 32 MiB is some 5 000 mails
 ROTATE_SECONDS = 300.0  # bounds how long a drained copy stays on disk
+UNDECIDED_SECONDS = 5.0  # the same where the copy may be of mail that is not to be logged
 BATCH_ROWS = 256
 BATCH_OCTETS = 8 * 1024 * 1024
-BACKLOG_ROWS = 10_000  # gap notes kept in memory while the disk takes none
+BACKLOG_OCTETS = 32 * 1024 * 1024
+BACKLOG_ROWS = 10_000  # notes kept in memory while the disk takes none, half of them about gaps at least
+RETRY_SECONDS = 1.0  # between tries to write these
+ABANDONED_SECONDS = 5.0  # a folder without generations that is younger may be a writer's who is just starting
 NOTE_DELAY = 0.2  # seconds a note may wait for company; nobody waits for it
 LOCK_TIMEOUT = 1.0  # seconds until a locked generation is given up for a new one
 
@@ -87,6 +106,11 @@ class Entry:
     content_file: Path | None = None
     dot_stuffed: bool = False
     settled: bool = True
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it holds content of which nobody knows yet whether it is to be kept."""
+        return self.kind is EntryKind.MESSAGE and self.facts.get("decisions") is None
 
     def size(self) -> int:
         """Octets that the row holds in memory, near enough."""
@@ -137,63 +161,81 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True)
 class _Generation:
-    """One `entry` table of the writer."""
+    """One `entry` table of the writer. `due` is when it has to end, in the loop's time."""
 
-    number: int
+    path: Path
+    identity: tuple[int, int]
     connection: aiosqlite.Connection
-    born: float
     octets: int = 0
+    log_octets: int = 0  # of the write-ahead log
+    due: float = float("inf")
     unsettled: set[str] = field(default_factory=set)
 
     @classmethod
-    async def create(cls, folder: Path, number: int, now: float) -> _Generation:
-        path = folder / f"{number}.sqlite"
-        path.unlink(missing_ok=True)
+    async def open(cls, path: Path) -> _Generation:
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=LOCK_TIMEOUT)
         try:
-            for statement in (
-                "pragma journal_mode = wal",
-                "pragma synchronous = full",
-                "pragma wal_autocheckpoint = 0",
-                SCHEMA,
-            ):
-                await connection.execute(statement)
+            for pragma in ("synchronous = full", "wal_autocheckpoint = 0"):
+                await connection.execute(f"pragma {pragma}")
+            return cls(path=path, identity=_identity(path), connection=connection)
         except BaseException:
             await connection.close()
             raise
-        return cls(number=number, connection=connection, born=now)
 
-    async def append(self, batch: Sequence[_Waiting]) -> None:
+    def check(self) -> None:
+        """Raises `OSError` when the files were removed or cut: SQLite would write on, and nobody could read it.
+
+        The main file never changes, and its log only grows.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        octets = log.stat().st_size if log.exists() else 0
+        if _identity(self.path) != self.identity or octets < self.log_octets:
+            raise OSError(f"{self.path.name} was changed by somebody else")
+        self.log_octets = octets
+
+    async def append(self, batch: Sequence[_Waiting], now: float) -> None:
         """All of the batch in one statement, which is one transaction, which is one fsync."""
+        self.check()
         places = ", ".join([PLACES] * len(batch))
         values = [value for waiting in batch for value in _row(waiting.entry)]
         await self.connection.execute(f"insert into entry ({COLUMNS}) values {places}", values)  # noqa: S608
+        self.check()
         self.octets += sum(waiting.entry.size() for waiting in batch)
         self.unsettled.update(waiting.entry.key for waiting in batch if not waiting.entry.settled)
+        undecided = any(waiting.entry.is_undecided for waiting in batch)
+        self.due = min(self.due, now + (UNDECIDED_SECONDS if undecided else ROTATE_SECONDS))
 
     async def settle(self, entry: Entry) -> None:
         await self.connection.execute(
             "update entry set settled = 1, kind = ?, facts = ? where key = ?",
             (entry.kind, _dump(entry.facts), entry.key),
         )
+        self.check()
         self.unsettled.discard(entry.key)
 
 
 class Spool:
     """The writing side, one per relay process. `run` must be a task of the owner for anything to become durable."""
 
-    def __init__(self, folder: Path, lock: int, *, wake: int | None, on_trouble: Callable[[Exception], None]) -> None:
-        self._folder = folder
-        self._lock = lock
+    def __init__(self, home: Path, *, wake: int | None, on_trouble: Callable[[Exception], None]) -> None:
+        self._home = home
+        self._lock: int | None = None
         self._wake = wake
         self._on_trouble = on_trouble
+        self._clock = asyncio.get_running_loop().time
         self._queue: list[_Waiting] = []
         self._notes: list[_Waiting] = []
+        self._backlog: list[_Waiting] = []
+        self._backlog_octets = 0
         self._pending = asyncio.Event()
-        self._generations: list[_Generation] = []
+        self._current: _Generation | None = None
+        self._older: list[_Generation] = []
         self._number = 0
         self._closing = False
         self._flush: asyncio.TimerHandle | None = None
+        self._notes_are_due = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
@@ -206,24 +248,26 @@ class Spool:
     ) -> Spool:
         """Makes `folder/name` ours. `wake` is a descriptor that gets an octet after each commit, never blocking.
 
-        Raises `OSError` when the folder cannot be made or another process holds it, `sqlite3.Error` when no table
-        can be created.
+        Raises `BlockingIOError` when another process holds it. When the disk refuses the spool opens all the same and
+        tries again with each entry: mail must be able to pass.
         """
-        home = folder / name
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        spool = cls(folder / name, wake=wake, on_trouble=on_trouble)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            spool = cls(home, lock, wake=wake, on_trouble=on_trouble)
             await spool._rotate()
-        except BaseException:
-            os.close(lock)
+        except BlockingIOError:
             raise
+        except (OSError, sqlite3.Error) as error:
+            on_trouble(error)
         return spool
 
     def content_file(self, key: str) -> ContentFile:
         """A file for a large body. Raises `OSError`."""
-        return ContentFile(self._folder / f"{key}.content")
+        path = self._home / f"{key}.content"
+        try:
+            return ContentFile(path)
+        except FileNotFoundError:
+            self._claim()  # somebody has removed the folder, or it could not be made so far
+            return ContentFile(path)
 
     def put(self, entry: Entry, done: Done, file: ContentFile | None = None) -> None:
         """Queues `entry` and calls `done(None)` once it is durable, or `done(error)` when it cannot be made so."""
@@ -231,15 +275,19 @@ class Spool:
         self._pending.set()
 
     def settle(self, entry: Entry, done: Done) -> None:
-        """Replaces kind and facts of the unsettled row of `entry.key` and marks it settled."""
+        """Replaces kind and facts of the unsettled row of `entry.key` and marks it settled.
+
+        Where that row cannot be had, `entry` is appended as it is: the store knows them to be the same by their key.
+        After `done(error)` it is tried again, and nobody waits.
+        """
         self._queue.append(_Waiting(entry=entry, done=done, settle=True))
         self._pending.set()
 
     def note(self, entry: Entry) -> None:
-        """Queues an entry nobody waits for. Gaps are kept in memory and tried again while the disk takes none."""
+        """Queues an entry nobody waits for. It is kept in memory and tried again while the disk takes none."""
         self._notes.append(_Waiting(entry=entry, done=None))
         if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(NOTE_DELAY, self._pending.set)
+            self._flush = asyncio.get_running_loop().call_later(NOTE_DELAY, self._take_notes)
 
     async def run(self) -> None:
         """Writes until `close` was called and everything is written."""
@@ -247,84 +295,129 @@ class Spool:
             while True:
                 await self._pending.wait()
                 self._pending.clear()
-                while self._queue or self._notes:
+                while self._queue or (self._notes and (self._notes_are_due or self._closing)):
                     await self._write(self._take())
+                    await self._rotate_when_due()
                 if self._closing:
                     return
+                await self._rotate_when_due()
         finally:
             await self._release()
 
     def close(self) -> None:
-        """Lets `run` write what is queued and return."""
+        """Lets `run` write what is queued and return. What the disk does not take then is lost."""
         self._closing = True
+        self._again()
+
+    def _take_notes(self) -> None:
+        self._notes_are_due = True
         self._pending.set()
 
     def _take(self) -> list[_Waiting]:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        waiting = self._queue + self._notes
         rows, octets = 0, 0
-        for each in waiting:
+        for each in (*self._queue, *self._notes):
             if rows == BATCH_ROWS or (rows and octets > BATCH_OCTETS):
                 break
             rows, octets = rows + 1, octets + each.entry.size()
-        batch, rest = waiting[:rows], waiting[rows:]
-        self._queue, self._notes = rest, []
+        queued = min(rows, len(self._queue))
+        batch = self._queue[:queued] + self._notes[: rows - queued]
+        self._queue, self._notes = self._queue[queued:], self._notes[rows - queued :]
+        self._notes_are_due = bool(self._notes)
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        """Writes one batch; a generation that refuses is left for a new one, once."""
-        try:
-            await self._sync_files(batch)
-            try:
-                await self._commit(batch)
-            except (sqlite3.Error, ValueError) as error:
-                self._on_trouble(error)
-                await self._rotate()
-                await self._commit(batch)
-        except (OSError, sqlite3.Error, ValueError) as error:
+        """Writes one batch. A body that could not be synced costs its own entry only."""
+        spoilt = await self._sync_files(batch)
+        for waiting, error in spoilt:
             self._on_trouble(error)
-            self._fail(batch, error)
-            return
-        for waiting in batch:
-            if waiting.done is not None:
-                waiting.done(None)
-        self._ring()
-        await self._rotate_when_full()
-
-    async def _sync_files(self, batch: list[_Waiting]) -> None:
-        files = [waiting.file for waiting in batch if waiting.file is not None]
-        if files:
-            await asyncio.get_running_loop().run_in_executor(None, _sync_all, files, self._folder)
-
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        appended = [waiting for waiting in batch if not waiting.settle]
-        if appended:
-            await self._generations[-1].append(appended)
+            _tell(waiting, error)
+        lost = {id(waiting) for waiting, _ in spoilt}
+        fresh = [waiting for waiting in batch if not waiting.settle and id(waiting) not in lost]
+        if fresh:
+            await self._append(fresh)
         for waiting in batch:
             if waiting.settle:
-                await self._generation_of(waiting.entry.key).settle(waiting.entry)
+                await self._settle(waiting)
+        self._ring()
 
-    def _generation_of(self, key: str) -> _Generation:
-        for generation in self._generations:
-            if key in generation.unsettled:
-                return generation
-        raise ValueError("an entry was settled that was not journalled")
-
-    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+    async def _append(self, batch: list[_Waiting]) -> None:
+        """A generation that refuses is left for a new one, once."""
+        trouble = await self._try_to_append(batch)
+        if trouble is not None:
+            try:
+                await self._rotate()
+            except (OSError, sqlite3.Error) as error:
+                trouble = error
+                self._on_trouble(error)
+            else:
+                trouble = await self._try_to_append(batch)
         for waiting in batch:
-            if waiting.done is not None:
-                waiting.done(error)
-            elif len(self._notes) < BACKLOG_ROWS:
-                self._notes.append(waiting)
-        if self._notes and not self._closing:
-            backlog, self._notes = self._notes, []
-            asyncio.get_running_loop().call_later(1.0, self._again, backlog)
+            if trouble is not None and (waiting.done is None or waiting.settle):
+                self._keep_for_later(waiting)
+            _tell(waiting, trouble)
+        if trouble is not None:  # nobody waits for the other notes: they need not fail one batch after the other
+            notes, self._notes = self._notes, []
+            for waiting in notes:
+                self._keep_for_later(waiting)
 
-    def _again(self, backlog: list[_Waiting]) -> None:
-        self._notes = backlog + self._notes
-        self._pending.set()
+    async def _try_to_append(self, batch: list[_Waiting]) -> Exception | None:
+        try:
+            if self._current is None:
+                await self._rotate()
+            assert self._current is not None
+            await self._current.append(batch, self._clock())
+            if not self._is_ours():
+                self._claim()
+        except (OSError, sqlite3.Error, ValueError) as error:
+            self._on_trouble(error)
+            return error
+        self._set_alarm(self._current)
+        return None
+
+    async def _settle(self, waiting: _Waiting) -> None:
+        key = waiting.entry.key
+        generation = next((each for each in self._living() if key in each.unsettled), None)
+        if generation is not None:
+            try:
+                await generation.settle(waiting.entry)
+            except (OSError, sqlite3.Error, ValueError) as error:
+                self._on_trouble(error)
+                generation.unsettled.discard(key)
+            else:
+                _tell(waiting, None)
+                return
+        await self._append([waiting])
+
+    async def _sync_files(self, batch: list[_Waiting]) -> list[tuple[_Waiting, Exception]]:
+        """Syncs the bodies of the batch; those that could not be, with the reason."""
+        files = [waiting for waiting in batch if waiting.file is not None]
+        if not files:
+            return []
+        return await asyncio.get_running_loop().run_in_executor(None, _sync_all, files, self._home)
+
+    def _living(self) -> list[_Generation]:
+        return [*self._older, *((self._current,) if self._current is not None else ())]
+
+    def _keep_for_later(self, waiting: _Waiting) -> None:
+        """Notes about skipped mail fill half of the backlog at most; nothing is kept once there is no later."""
+        share = 1 if waiting.settle or waiting.entry.kind is not EntryKind.NOTE else 2
+        is_full = len(self._backlog) >= BACKLOG_ROWS // share or self._backlog_octets >= BACKLOG_OCTETS // share
+        if self._closing or is_full:
+            return
+        self._backlog.append(replace(waiting, done=None, file=None))
+        self._backlog_octets += waiting.entry.size()
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._again)
+
+    def _again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._notes[:0], self._backlog, self._backlog_octets = self._backlog, [], 0
+        self._take_notes()
 
     def _ring(self) -> None:
         if self._wake is not None:
@@ -332,62 +425,122 @@ class Spool:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._wake, b"\0")
 
-    async def _rotate_when_full(self) -> None:
-        newest = self._generations[-1]
-        old = asyncio.get_running_loop().time() - newest.born > ROTATE_SECONDS
-        if newest.octets > ROTATE_OCTETS or (newest.octets and old):
-            try:
-                await self._rotate()
-            except (OSError, sqlite3.Error) as error:
-                self._on_trouble(error)
+    # -- generations --------------------------------------------------------------------------------------------------
+
+    def _set_alarm(self, generation: _Generation) -> None:
+        """Sees to it that a generation ends in time when no more mail comes."""
+        if self._alarm is None or self._alarm.when() > generation.due:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = asyncio.get_running_loop().call_at(generation.due, self._ring_alarm)
+
+    def _ring_alarm(self) -> None:
+        self._alarm = None
+        self._pending.set()
+
+    async def _rotate_when_due(self) -> None:
+        newest = self._current
+        if newest is None or (newest.octets <= ROTATE_OCTETS and self._clock() < newest.due):
+            return
+        try:
+            await self._rotate()
+        except (OSError, sqlite3.Error) as error:
+            self._on_trouble(error)
+            newest.due = self._clock() + UNDECIDED_SECONDS
+            self._set_alarm(newest)
+        else:
+            self._ring()  # the recorder may remove the one before
 
     async def _rotate(self) -> None:
         """Starts the next generation and closes those before it that wait for no verdict."""
+        if not self._is_ours():
+            self._claim()
         self._number += 1
-        now = asyncio.get_running_loop().time()
-        self._generations.append(await _Generation.create(self._folder, self._number, now))
-        for generation in [each for each in self._generations[:-1] if not each.unsettled]:
-            self._generations.remove(generation)
-            await generation.connection.close()
+        path = self._home / f"{self._number}.sqlite"
+        await asyncio.get_running_loop().run_in_executor(None, _lay_out, path)
+        if self._current is not None:
+            self._older.append(self._current)
+            self._current = None
+        self._current = await _Generation.open(path)
+        for generation in [each for each in self._older if not each.unsettled]:
+            self._older.remove(generation)
+            await _close(generation)
+
+    def _is_ours(self) -> bool:
+        """Whether the lock that we hold is the one that others see."""
+        return self._lock is not None and _inode(self._home / "lock") == os.fstat(self._lock).st_ino
+
+    def _claim(self) -> None:
+        """Makes the folder, again when somebody has removed it, and locks it. Raises `OSError`."""
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self._home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(lock)
+            raise
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = lock
 
     async def _release(self) -> None:
-        for generation in self._generations:
-            await generation.connection.close()
-        self._generations.clear()
-        os.close(self._lock)
+        for timer in (self._flush, self._retry, self._alarm):
+            if timer is not None:
+                timer.cancel()
+        for generation in self._living():
+            await _close(generation)
+        self._older, self._current = [], None
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 class SpoolReader:
     """The reading side of one generation. All methods may block on the disk; none writes a row."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._folder = path.parent
         self.name = f"{path.parent.name}/{path.stem}"
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=LOCK_TIMEOUT, check_same_thread=False)
+        # Not to be made anew: it may have been removed since its name was read.
+        self._connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            timeout=LOCK_TIMEOUT,
+            check_same_thread=False,
+        )
 
     def read(self, after: int, *, rows: int, octets: int) -> list[tuple[int, Entry]]:
         """Entries behind position `after` in order, at most `rows` and about `octets` of content (at least one).
 
-        Raises `sqlite3.Error`. Unsettled entries are among them; they may be read again later as settled.
+        Raises `sqlite3.Error`, and `ValueError` for a row that makes no sense.
+        Unsettled entries are among them; they may be read again later as settled.
         """
+        cursor = self._connection.execute(
+            f"select id, {COLUMNS} from entry where id > ? order by id limit ?",  # noqa: S608
+            (after, rows),
+        )
         found: list[tuple[int, Entry]] = []
-        try:
-            cursor = self._connection.execute(
-                f"select id, {COLUMNS} from entry where id > ? order by id limit ?",  # noqa: S608
-                (after, rows),
-            )
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # the writer is just creating it
-                return found
-            raise
         with contextlib.closing(cursor):
-            for row in cursor:
-                found.append((row[0], self._entry(row[1:])))
-                octets -= found[-1][1].size()
-                if octets < 0:
-                    break
+            try:
+                for row in cursor:
+                    found.append((row[0], self._entry(row[1:])))
+                    octets -= found[-1][1].size()
+                    if octets < 0:
+                        break
+            except (ValueError, sqlite3.DatabaseError):
+                if not found:  # what was read before the trouble is good; the next call begins with the trouble
+                    raise
         return found
+
+    def read_at(self, positions: Sequence[int], *, settled_only: bool) -> list[tuple[int, Entry]]:
+        """The entries at `positions` in order, or those of them that are settled by now. Raises `sqlite3.Error`."""
+        places = ", ".join("?" * len(positions))
+        cursor = self._connection.execute(
+            f"select id, {COLUMNS} from entry where id in ({places}) and (settled or not ?) order by id",  # noqa: S608
+            (*positions, settled_only),
+        )
+        return [(row[0], self._entry(row[1:])) for row in cursor.fetchall()]
 
     def is_finished(self, after: int) -> bool:
         """Whether nothing lies behind `after` and nothing can come: the writer is gone or has gone on."""
@@ -396,7 +549,7 @@ class SpoolReader:
     def is_sealed(self) -> bool:
         """Whether the writer appends no more here."""
         newest = max((int(path.stem) for path in _generations(self._folder)), default=0)
-        return int(self._path.stem) < newest or self.writer_is_gone()
+        return int(self.path.stem) < newest or self.writer_is_gone()
 
     def writer_is_gone(self) -> bool:
         """Whether the process that wrote this has ended, so that an unsettled entry will never be settled."""
@@ -407,10 +560,21 @@ class SpoolReader:
         for (name,) in self._connection.execute("select content_file from entry where content_file is not null"):
             (self._folder / name).unlink(missing_ok=True)
         for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self.close()
         if not any(_generations(self._folder)) and self.writer_is_gone():
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def set_aside(self, folder: Path) -> None:
+        """Moves a generation that cannot be read to `folder`, with the bodies no other names. Raises `OSError`."""
+        self.close()
+        folder.mkdir(exist_ok=True, mode=0o700)
+        paths = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
+        if self.writer_is_gone() and list(_generations(self._folder)) == [self.path]:
+            paths += self._folder.glob("*.content")
+        for path in paths:
+            if path.exists():
+                path.rename(folder / f"{self._folder.name}-{path.name}")
 
     def close(self) -> None:
         """Closes the database; the reader is of no use afterwards."""
@@ -430,13 +594,41 @@ class SpoolReader:
         )
 
 
-def open_readers(folder: Path, known: Container[str] = ()) -> list[SpoolReader]:
-    """A reader for every generation below `folder` whose name is not `known`, each writer's oldest first."""
-    if not folder.is_dir():
+def open_readers(
+    folder: Path,
+    known: Container[str] = (),
+    *,
+    on_trouble: Callable[[Path, Exception], None] = lambda path, error: None,
+) -> list[SpoolReader]:
+    """A reader for every generation below `folder` whose name is not `known`, each writer's oldest first.
+
+    One that cannot be opened is left out and told of.
+    """
+    readers = []
+    for home in _homes(folder):
+        for path in sorted(_generations(home), key=lambda path: int(path.stem)):
+            if f"{home.name}/{path.stem}" not in known:
+                try:
+                    readers.append(SpoolReader(path))
+                except (OSError, sqlite3.Error) as error:
+                    on_trouble(path, error)
+    return readers
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes the folders of writers that ended before they had a generation, or were found without one."""
+    for home in _homes(folder):
+        with contextlib.suppress(OSError):
+            is_young = time.time() - home.stat().st_mtime < ABANDONED_SECONDS
+            if not is_young and not any(_generations(home)) and not _is_held(home / "lock"):
+                shutil.rmtree(home)
+
+
+def _homes(folder: Path) -> list[Path]:
+    try:
+        return sorted(home for home in folder.iterdir() if home.is_dir())
+    except FileNotFoundError:
         return []
-    homes = sorted(home for home in folder.iterdir() if home.is_dir())
-    paths = [path for home in homes for path in sorted(_generations(home), key=lambda path: int(path.stem))]
-    return [SpoolReader(path) for path in paths if f"{path.parent.name}/{path.stem}" not in known]
 
 
 def _generations(home: Path) -> Iterator[Path]:
@@ -458,15 +650,65 @@ def _is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _sync_all(files: Sequence[ContentFile], folder: Path) -> None:
-    for file in files:
-        file.sync()
-        file.close()
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size
+
+
+def _inode(path: Path) -> int | None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _lay_out(path: Path) -> None:
+    """Makes an empty generation that appears under its name whole or not at all. Raises `OSError`, `sqlite3.Error`."""
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    try:
+        with contextlib.closing(sqlite3.connect(draft, isolation_level=None, timeout=LOCK_TIMEOUT)) as connection:
+            connection.execute(SCHEMA)
+            connection.execute("pragma journal_mode = wal")  # last, so that the table is in the file, not in a log
+        draft.rename(path)
+    except BaseException:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+        raise
+
+
+async def _close(generation: _Generation) -> None:
+    """Closes a generation that may be broken; what it holds is durable already."""
+    with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+        await generation.connection.close()
+
+
+def _tell(waiting: _Waiting, error: Exception | None) -> None:
+    if waiting.done is not None:
+        waiting.done(error)
+
+
+def _sync_all(waiting: Sequence[_Waiting], folder: Path) -> list[tuple[_Waiting, Exception]]:
+    """Makes bodies and their folder entries durable; those that could not be, with the reason."""
+    spoilt: list[tuple[_Waiting, Exception]] = []
+    for each in waiting:
+        file = each.file
+        assert file is not None
+        try:
+            file.sync()
+            file.close()
+            file.path.stat()  # it may have been removed while it was written
+        except (OSError, ValueError) as error:  # the latter when it was given up and closed meanwhile
+            spoilt.append((each, error))
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return [(each, error) for each in waiting]
+    return spoilt
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:
