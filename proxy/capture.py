@@ -65,7 +65,7 @@ class _Judgement:
 
     def decide(self, answers: tuple[Answer, ...]) -> None:
         self.answers = answers
-        self.decisions = tuple(engine.decide(self.capture, self.message, answer) for answer in answers)
+        self.decisions = engine.decide_each(self.capture, self.message, answers)
 
 
 class Captures:
@@ -188,11 +188,14 @@ class MessageTap:
             log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
 
     def _judge(self, section: bytes) -> None:
-        recipients = tuple(
-            each.path.decode("utf-8", "surrogateescape") for each in self._envelope.recipients if each.reply.is_positive
-        )
+        verdicts = [(each.path.decode("utf-8", "surrogateescape"), each.reply) for each in self._envelope.recipients]
         message = engine.read(section)
-        capture = Capture(source=Source.RELAY, recipients=recipients, login=self._login)
+        capture = Capture(
+            source=Source.RELAY,
+            recipients=tuple(path for path, verdict in verdicts if verdict.is_positive),
+            refused=tuple(path for path, verdict in verdicts if not verdict.is_positive),
+            login=self._login,
+        )
         question = engine.question(capture, message)
         self._judgement = _Judgement(message=message, capture=capture, question=question)
         answers = self._captures.directory.answer(question)
@@ -316,16 +319,15 @@ class MessageTap:
         if self._asking:
             self._continue = lambda: self.refuse(reply)
             return
-        if judgement is None or judgement.answers is None or not judgement.logs:
+        if judgement is None or judgement.answers is None:
             self._settle_as_nothing()
             return
-        undelivered = Capture(source=Source.RELAY, recipients=(), login=self._login)
-        judgement.capture = undelivered
+        judgement.capture = Capture(source=Source.RELAY, recipients=(), login=self._login)
         judgement.decide(judgement.answers)
         if self._journal_key is not None:
             self._settle_as_nothing()
         else:
-            self._note(EntryKind.NOTE, {})
+            self._note_skip()
 
     def lose(self) -> None:
         if self._asking:

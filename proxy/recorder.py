@@ -207,14 +207,21 @@ class Recorder:
 
     async def _decide(self, entry: Entry) -> tuple[Decision, ...]:
         facts = entry.facts
-        recipients = tuple(each["address"] for each in facts.get("recipients", ()) if each["accepted"])
-        capture = Capture(source=Source(facts["source"]), recipients=recipients, login=facts.get("login"))
+        envelope = facts.get("recipients", ())
+        capture = Capture(
+            source=Source(facts["source"]),
+            recipients=tuple(each["address"] for each in envelope if each["accepted"]),
+            refused=tuple(each["address"] for each in envelope if not each["accepted"]),
+            login=facts.get("login"),
+        )
         message = engine.read(_header_section(entry))
         question = engine.question(capture, message)
         answers = self._directory.answer(question)
         if answers is None:
             answers = await self._directory.ask(question)
-        return tuple(engine.decide(capture, message, answer) for answer in answers)
+        if entry.kind is EntryKind.GAP:  # its content is lost, so nobody knows the parties
+            return tuple(engine.decide(capture, message, answer) for answer in answers)
+        return engine.decide_each(capture, message, answers)
 
     async def _parse(self, entry: Entry, portals: list[int]) -> dict[str, Any]:
         async def keep(digest: str, number: int, octets: bytes) -> None:
