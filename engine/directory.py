@@ -97,7 +97,8 @@ class Question:
 class Answer:
     """One portal's answer. `users` and `contacts` are keyed by canonical address; `owners` by user id.
 
-    An address that nobody has is no key. Two users may hold one alias; two contacts hold one address only in legacy data (rules.md, `ambiguous_contact`).
+    An address that nobody has is no key. Two users may hold one alias; two contacts hold one address only in legacy
+    data (rules.md, `ambiguous_contact`).
     """
 
     portal: Portal
