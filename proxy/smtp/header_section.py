@@ -40,6 +40,8 @@ class HeaderCollector:
             self._seen += content
             seen = self._seen
         end = self._end(seen)
+        if end is not None and end >= self._limit:
+            end = None  # so that it does not depend on the pieces whether a section is cut
         if end is None and len(seen) <= self._limit:
             if seen is content:
                 self._seen += content

@@ -19,7 +19,7 @@ class Tap(Protocol):
     """Who watches one message. No method raises: a tap may fail, the stream may not."""
 
     def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
-        """The whole header section, once, before any content behind it. Parts of it may be content of earlier chunks."""
+        """The whole header section, once, before the content behind it. Earlier chunks may have shown parts of it."""
 
     def content(self, octets: bytes) -> None:
         """The next octets of content, header section included, as the provider gets them."""
