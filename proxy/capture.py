@@ -130,13 +130,16 @@ class Captures:
         self._serial += 1
         return f"{self._prefix}{self._serial:08x}"
 
+    def message_ids(self, message: Message) -> list[str]:
+        """The keyed hash of the message's id, if it has one."""
+        return [keyed_hash(self._hash_key, message.message_id)] if message.message_id else []
+
     def hashes(self, judgement: _Judgement) -> dict[str, Any]:
         """Keyed hashes of the message's id and of the addresses that are no user's (rules.md 8.2)."""
         users = {address for answer in judgement.answers or () for address in answer.users}
         outside = {canonical(address) for address in judgement.question.addresses} - users
-        message_id = judgement.message.message_id
         return {
-            "message_ids": [keyed_hash(self._hash_key, message_id)] if message_id else [],
+            "message_ids": self.message_ids(judgement.message),
             "addresses": sorted(keyed_hash(self._hash_key, address) for address in outside),
         }
 
@@ -384,6 +387,8 @@ class MessageTap:
                 ],
                 "reply": reply.line() if reply is not None else None,
                 "outcome": "delivered" if reply is not None else None,
+                # A message whose outcome stays unknown becomes a gap, which must know it when it comes again.
+                "message_ids": self._captures.message_ids(self._judgement.message) if self._judgement else [],
             },
             content=b"".join(self._chunks) if file is None else None,
             content_file=file.path if file is not None else None,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -100,10 +100,14 @@ class Recording:
     # -- one transaction ----------------------------------------------------------------------------------------------
 
     async def _unseen(self, connection: AsyncConnection, settled: Sequence[Settled]) -> list[Settled]:
-        """Entries whose key no decision and no gap has yet, each once."""
+        """Entries that are not in the store yet, each once.
+
+        A gap that turns out to be a message after all is new: its writer seemed gone when it was not.
+        """
         keys = {each.entry.key: each for each in settled}
-        for table in (schema.decision, schema.gap):
-            for key in (await connection.scalars(select(table.c.key).where(table.c.key.in_(keys)))).all():
+        gaps = {key for key, each in keys.items() if each.entry.kind is EntryKind.GAP}
+        for table, wanted in ((schema.decision, set(keys)), (schema.gap, gaps)):
+            for key in (await connection.scalars(select(table.c.key).where(table.c.key.in_(wanted)))).all():
                 keys.pop(key, None)
         return list(keys.values())
 
@@ -241,17 +245,25 @@ class Recording:
             await connection.execute(insert(schema.gap), rows)
 
     async def _close_gaps(self, connection: AsyncConnection, new: Sequence[Settled]) -> None:
-        """A gap closes when its message is recorded after all."""
+        """A gap closes when its message is in the same portal's log after all, whichever of the two came first."""
+        gaps = {each.entry.key for each in new if each.entry.kind is EntryKind.GAP}
         hashes = {
             keyed_hash(self._hash_key, each.parsed["message_id"])
             for each in new
             if each.parsed is not None and each.parsed["message_id"] and each.entry.kind is EntryKind.MESSAGE
         }
-        if hashes:
-            table = schema.gap
-            await connection.execute(
-                update(table).where(table.c.hash.in_(hashes), table.c.closed_at.is_(None)).values(closed_at=time.time())
-            )
+        if not gaps and not hashes:
+            return
+        gap, decision, named = schema.gap, schema.decision, schema.decision_hash
+        logged = (
+            select(decision.c.id)
+            .join(named, named.c.decision == decision.c.id)
+            .where(named.c.hash == gap.c.hash, decision.c.portal == gap.c.portal, decision.c.email.is_not(None))
+        )
+        concerned = or_(gap.c.key.in_(gaps), gap.c.hash.in_(hashes))
+        await connection.execute(
+            update(gap).where(concerned, gap.c.closed_at.is_(None), logged.exists()).values(closed_at=time.time())
+        )
 
 
 @dataclass(slots=True)

@@ -9,10 +9,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source
 from store.spool import ContentFile, Entry, EntryKind, Spool, open_readers
 
-__all__ = ["an_entry", "keys_in", "put", "settle", "writing"]
+__all__ = ["LOG", "SKIP", "a_message", "an_entry", "facts", "keys_in", "put", "settle", "writing"]
 
+SKIP = Decision(portal=1, source=Source.RELAY, outcome=Outcome.SKIP, reason=Reason.NO_EXISTING_CONTACT)
+LOG = Decision(
+    portal=1,
+    source=Source.RELAY,
+    outcome=Outcome.LOG,
+    reason=Reason.SENT_TO_CONTACT,
+    direction=Direction.OUTGOING,
+    contacts=(ContactRef(id=1, address="kim@cust.example"),),
+)
 PATIENCE = 20.0
 SERIAL = itertools.count(1)
 
@@ -22,6 +32,16 @@ def an_entry(key: str = "", *, kind: EntryKind = EntryKind.MESSAGE, settled: boo
     facts = {"source": "relay", "decisions": []} | more.pop("facts", {})
     key = key or f"key{next(SERIAL):08d}"
     return Entry(key=key, at=1.0, kind=kind, settled=settled, **{"facts": facts, "content": b"x\r\n"} | more)
+
+
+def facts(decision: Decision, **more: Any) -> dict[str, Any]:
+    """The facts of an entry that was decided so."""
+    return {"source": "relay", "decisions": [decision.to_json()]} | more
+
+
+def a_message(msg_id: str) -> bytes:
+    """A message from Ann to Kim."""
+    return f"From: ann@acme.example\r\nTo: kim@cust.example\r\nMessage-ID: <{msg_id}>\r\n\r\nhello\r\n".encode()
 
 
 @asynccontextmanager
