@@ -8,9 +8,12 @@ store is away nothing is lost and nothing is dropped: the spool waits.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +29,7 @@ from store.database import StoreUnavailable
 from store.parser import Parser
 from store.parsing import split, unstuff
 from store.recording import DAY, Batch, Recording, Settled
-from store.spool import Entry, EntryKind, SpoolReader, open_readers
+from store.spool import Entry, EntryKind, SpoolReader, open_readers, remove_abandoned
 
 __all__ = ["Recorder", "RecorderOptions"]
 
@@ -36,9 +39,15 @@ POLL_SECONDS = 1.0
 PATIENCE = (0.5, 1.0, 2.0, 5.0)  # seconds between tries while the store is away
 BATCH_OCTETS = 8 * 1024 * 1024
 PRUNE_SECONDS = 600.0
+SWEEP_SECONDS = 5.0
+ATTEMPTS = 4  # an entry that no attempt could record is set aside, so that those behind it are recorded
 HEADER_OCTETS = 1024 * 1024
 
 Part = tuple[int, str, int, bytes]
+
+
+class Unrecorded(Exception):
+    """An entry could not be recorded this time. The text names the cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +65,12 @@ class RecorderOptions:
 
 @dataclass(slots=True)
 class _Progress:
-    """One generation: `position` is as recorded; `ahead` holds ids behind it that are recorded already."""
+    """One generation: `position` is as recorded, `seen` as read; between them `waiting` are not settled yet."""
 
     reader: SpoolReader
     position: int
-    ahead: set[int] = field(default_factory=set)
+    seen: int
+    waiting: set[int] = field(default_factory=set)
 
 
 class Recorder:
@@ -77,6 +87,7 @@ class Recorder:
         on_decision: Callable[[Decision], None] = lambda decision: None,
     ) -> None:
         self._spools = spools
+        self._unrecorded = spools.with_name("unrecorded")
         self._recording = recording
         self._directory = directory
         self._parser = parser
@@ -85,7 +96,11 @@ class Recorder:
         self._open: dict[str, _Progress] = {}
         self._parts: list[Part] = []
         self._octets = 0
+        self._failures: Counter[str] = Counter()
+        self._troubles: dict[Path, str] = {}
+        self._clock = asyncio.get_running_loop().time
         self._next_prune = 0.0
+        self._next_sweep = 0.0
 
     async def run(self, wake: int | None, stop: asyncio.Event) -> None:
         """Drains until `stop` is set, then once more, and returns. `wake` becomes readable when there is work."""
@@ -102,9 +117,9 @@ class Recorder:
                     await self.drain()
                     await self._prune()
                     failures = 0
-                except StoreUnavailable as error:
+                except (StoreUnavailable, Unrecorded) as error:
                     if not failures:
-                        log.warning("the store is away; the spool waits", cause=str(error))
+                        log.warning("nothing can be recorded now; the spool waits", cause=str(error))
                     failures += 1
                 if stopping:
                     return
@@ -128,12 +143,14 @@ class Recorder:
         for progress in await self._readers():
             while recorded := await self._step(progress):
                 count += recorded
-            await self._finish(progress)
+            if progress.reader.name in self._open:
+                await self._finish(progress)
         return count
 
     async def _readers(self) -> list[_Progress]:
-        for reader in open_readers(self._spools, known=self._open):
-            self._open[reader.name] = _Progress(reader, await self._recording.position(reader.name))
+        for reader in open_readers(self._spools, known=self._open, on_trouble=self._tell_trouble):
+            position = await self._recording.position(reader.name)
+            self._open[reader.name] = _Progress(reader, position, position)
         return list(self._open.values())
 
     async def _finish(self, progress: _Progress) -> None:
@@ -141,69 +158,117 @@ class Recorder:
         reader = progress.reader
         try:
             if reader.is_finished(progress.position):
+                # In this order nothing is left in the store when we end in between; entries read again are known there.
+                await self._recording.forget(reader.name)
                 del self._open[reader.name]
                 reader.remove()
-                await self._recording.forget(reader.name)
-        except sqlite3.Error as error:
-            log.warning("a spool cannot be read now", spool=reader.name, cause=str(error))
+        except (OSError, ValueError, sqlite3.Error) as error:
+            self._tell_trouble(reader.path, error)
 
     async def _step(self, progress: _Progress) -> int:
         """Records one batch; how many entries it had."""
+        reader = progress.reader
         try:
-            found = progress.reader.read(progress.position, rows=self._options.batch, octets=BATCH_OCTETS)
-        except sqlite3.Error as error:
-            log.warning("a spool cannot be read now", spool=progress.reader.name, cause=str(error))
+            found = self._read(progress)
+        except (OSError, ValueError, sqlite3.Error) as error:
+            self._tell_trouble(reader.path, error)
+            if _is_broken(error) and reader.is_sealed():
+                log.error("a broken spool is set aside", spool=reader.name, folder=self._unrecorded.name)
+                del self._open[reader.name]
+                reader.set_aside(self._unrecorded)
             return 0
-        ready, position = self._ready(progress, found)
-        if not ready and position == progress.position:
+        if not found:
             return 0
-        self._parts, self._octets = [], 0
-        settled = [await self._settle(entry) for _, entry in ready]
-        batch = Batch(spool=progress.reader.name, position=position, settled=settled)
-        parts, self._parts, self._octets = self._parts, [], 0
-        for decision in await self._recording.record(batch, parts):
-            self._on_decision(decision)
-        progress.position = position
-        progress.ahead = {each for each in progress.ahead | {each for each, _ in ready} if each > position}
-        return len(ready)
+        ready = [entry for _, entry in found if entry.settled]
+        seen = max(progress.seen, *(identifier for identifier, _ in found))
+        waiting = progress.waiting - {each for each, entry in found if entry.settled}
+        waiting |= {each for each, entry in found if not entry.settled}
+        position = min(waiting) - 1 if waiting else seen
+        if ready or position != progress.position:
+            await self._record(progress, ready, position)
+        progress.position, progress.seen, progress.waiting = position, seen, waiting
+        return len(found)
 
-    def _ready(self, progress: _Progress, found: list[tuple[int, Entry]]) -> tuple[list[tuple[int, Entry]], int]:
-        """Entries to record now, and how far the position moves: to before the first that waits for its verdict.
+    def _read(self, progress: _Progress) -> list[tuple[int, Entry]]:
+        """The next entries, and those that were waiting for their verdict and have it.
 
         When the writer has died no verdict will come: the outcome stays unknown, and that is a gap.
         """
-        ready: list[tuple[int, Entry]] = []
-        position, waits = progress.position, False
-        gone = any(not entry.settled for _, entry in found) and progress.reader.writer_is_gone()
-        for identifier, entry in found:
-            if not entry.settled and not gone:
-                waits = True
-                continue
-            if not waits:
-                position = identifier
-            if identifier not in progress.ahead:
-                ready.append((identifier, entry if entry.settled else _as_gap(entry)))
-        return ready, position
+        reader = progress.reader
+        is_gone = reader.writer_is_gone()
+        found = reader.read(progress.seen, rows=self._options.batch, octets=BATCH_OCTETS)
+        if progress.waiting:
+            found = reader.read_at(sorted(progress.waiting)[: self._options.batch], settled_only=not is_gone) + found
+        if is_gone:
+            found = [(each, entry if entry.settled else _as_gap(entry)) for each, entry in found]
+        return found
+
+    async def _record(self, progress: _Progress, ready: list[Entry], position: int) -> None:
+        """Records entries together. When that fails for a reason of its own, one by one: most will be recorded."""
+        name = progress.reader.name
+        try:
+            await self._record_together(Batch(spool=name, position=position, settled=()), ready)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # one entry must not keep all others from the log
+            if len(ready) > 1:
+                for entry in ready:
+                    await self._record(progress, [entry], progress.position)
+            else:
+                self._give_up(ready[0], error)
+            await self._recording.record(Batch(spool=name, position=position, settled=()), [])
+
+    async def _record_together(self, batch: Batch, entries: list[Entry]) -> None:
+        self._parts, self._octets = [], 0
+        settled = [await self._settle(entry) for entry in entries]
+        parts, self._parts, self._octets = self._parts, [], 0
+        for decision in await self._recording.record(replace(batch, settled=settled), parts):
+            self._on_decision(decision)
+
+    def _give_up(self, entry: Entry, error: Exception) -> None:
+        """Sets the entry aside, but not at the first try. Raises `Unrecorded` until then."""
+        self._failures[entry.key] += 1
+        cause = type(error).__name__
+        if self._failures[entry.key] < ATTEMPTS:
+            raise Unrecorded(cause) from error
+        del self._failures[entry.key]
+        log.error("an entry cannot be recorded and is set aside", key=entry.key, cause=cause)
+        self._set_aside(entry)
+
+    def _set_aside(self, entry: Entry) -> None:
+        """Keeps what cannot be recorded where an operator finds it: facts and content, beside the spools."""
+        folder = self._unrecorded
+        folder.mkdir(exist_ok=True, mode=0o700)
+        facts = json.dumps({"at": entry.at, "kind": entry.kind, "dot_stuffed": entry.dot_stuffed} | entry.facts)
+        (folder / f"{entry.key}.json").write_text(facts)
+        if entry.content is not None:
+            (folder / f"{entry.key}.content").write_bytes(entry.content)
+        elif entry.content_file is not None and entry.content_file.exists():
+            shutil.copyfile(entry.content_file, folder / f"{entry.key}.content")
+
+    def _tell_trouble(self, path: Path, error: Exception) -> None:
+        """Says once what is wrong with a spool, and again when that changes."""
+        cause = f"{type(error).__name__}: {error}"
+        if self._troubles.get(path) != cause:
+            self._troubles[path] = cause
+            log.error("a spool cannot be read now", spool=f"{path.parent.name}/{path.stem}", cause=cause)
 
     # -- one entry ----------------------------------------------------------------------------------------------------
 
     async def _settle(self, entry: Entry) -> Settled:
         """Decides what was not decided, and reads the content of what is logged. Raises `StoreUnavailable`."""
         values = entry.facts.get("decisions")
-        if values is not None:
-            decisions = tuple(Decision.from_json(each) for each in values)
-        else:
-            decisions = await self._decide(entry)
-        portals = [each.portal for each in decisions if each.outcome is Outcome.LOG]
-        if not portals or entry.kind is not EntryKind.MESSAGE:
-            return Settled(entry=entry, decisions=decisions)
+        decisions: tuple[Decision, ...] = ()
         try:
-            parsed = await self._parse(entry, portals)
-        except OSError as error:
+            decisions = tuple(map(Decision.from_json, values)) if values is not None else await self._decide(entry)
+            portals = [each.portal for each in decisions if each.outcome is Outcome.LOG]
+            if not portals or entry.kind is not EntryKind.MESSAGE:
+                return Settled(entry=entry, decisions=decisions)
+            return Settled(entry=entry, decisions=decisions, parsed=await self._parse(entry, portals))
+        except FileNotFoundError as error:
             log.error("spooled content is missing", key=entry.key, cause=type(error).__name__)
             gap = replace(entry, kind=EntryKind.GAP, facts=entry.facts | {"gap": "capture_failed", "cause": "content"})
             return Settled(entry=gap, decisions=decisions)
-        return Settled(entry=entry, decisions=decisions, parsed=parsed)
 
     async def _decide(self, entry: Entry) -> tuple[Decision, ...]:
         facts = entry.facts
@@ -235,16 +300,27 @@ class Recorder:
         return await self._parser.parse(content, dot_stuffed=entry.dot_stuffed, keep=keep)
 
     async def _prune(self) -> None:
-        now = time.time()
-        if now < self._next_prune:
-            return
-        while await self._recording.prune(older_than=now - self._options.keep_skipped_days * DAY):
-            pass
-        self._next_prune = now + PRUNE_SECONDS
+        """Removes what has become old, now and then by a clock that nobody sets."""
+        now = self._clock()
+        if now >= self._next_sweep:
+            remove_abandoned(self._spools)
+            self._next_sweep = now + SWEEP_SECONDS
+        if now >= self._next_prune:
+            while await self._recording.prune(older_than=time.time() - self._options.keep_skipped_days * DAY):
+                pass
+            self._next_prune = now + PRUNE_SECONDS
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether trying again is of no use: the file is damaged. Locked or out of space is `OperationalError` too."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such table" in str(error)
+    return isinstance(error, ValueError | sqlite3.DatabaseError)
 
 
 def _as_gap(entry: Entry) -> Entry:
-    return replace(entry, kind=EntryKind.GAP, facts=entry.facts | {"gap": "outcome_unknown", "cause": ""})
+    facts = entry.facts | {"gap": "outcome_unknown", "cause": ""}
+    return replace(entry, kind=EntryKind.GAP, facts=facts, settled=True)
 
 
 def _header_section(entry: Entry) -> bytes:

@@ -562,8 +562,7 @@ class SpoolReader:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self.close()
-        if not any(_generations(self._folder)) and self.writer_is_gone():
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
 
     def set_aside(self, folder: Path) -> None:
         """Moves a generation that cannot be read to `folder`, with the bodies no other names. Raises `OSError`."""
@@ -575,10 +574,15 @@ class SpoolReader:
         for path in paths:
             if path.exists():
                 path.rename(folder / f"{self._folder.name}-{path.name}")
+        self._remove_folder()
 
     def close(self) -> None:
         """Closes the database; the reader is of no use afterwards."""
         self._connection.close()
+
+    def _remove_folder(self) -> None:
+        if not any(_generations(self._folder)) and self.writer_is_gone():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         key, at, kind, facts, content, content_file, dot_stuffed, settled = row
