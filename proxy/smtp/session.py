@@ -33,6 +33,9 @@ HTTP_VERBS = frozenset(
     (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI")
 )
 BEFORE_TLS = frozenset((b"EHLO", b"HELO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"))
+# What is offered before TLS holds for nothing: the client must forget it (RFC 3207 §4.2). But Postfix bounces a message
+# that needs SMTPUTF8 when that first EHLO reply lacks it, so it is there even if the provider has it not.
+QUIRK_SMTPUTF8_BEFORE_TLS: Extensions = {b"SMTPUTF8": b"", b"PIPELINING": b"", b"ENHANCEDSTATUSCODES": b""}
 INITIAL_RESPONSE_LINE = 512  # RFC 4954 §4: a longer initial response waits for the provider's 334
 TOO_LARGE = "5.3.4 The message is larger than this relay takes"
 OUT_OF_TURN = "4.3.0 The mail provider spoke out of turn"
@@ -347,12 +350,9 @@ class Session:
         if self._greeted == b"HELO":
             return b"250 " + policy.hostname + b"\r\n"
         needs_tls = policy.starttls and not self._is_secure
-        extensions: Extensions = {b"PIPELINING": b"", b"ENHANCEDSTATUSCODES": b""}
-        if not needs_tls:
-            extensions = self._offered_extensions()
         return advertise(
             policy.hostname,
-            extensions,
+            QUIRK_SMTPUTF8_BEFORE_TLS if needs_tls else self._offered_extensions(),
             max_size=self._limits.message,
             max_recipients=self._limits.recipients,
             offered=[] if needs_tls or self._authenticated else self._mechanisms(),

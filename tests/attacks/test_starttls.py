@@ -47,7 +47,7 @@ class TestInjection:
             client.send(octets)
             answer = await client.rest()  # no reply to the command in clear, and no handshake to glue it to
             assert b"220" not in answer
-            assert answer.count(b"\r\n") == (4 if octets.startswith(b"EHLO") else 0)
+            assert answer.count(b"\r\n") == (5 if octets.startswith(b"EHLO") else 0)
             await relay.until_idle()
             assert provider.commands == []
 
