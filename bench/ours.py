@@ -8,11 +8,12 @@ import asyncio
 import secrets
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 from cells import LOGGED, UNLOGGED
-from processes import free_port
+from processes import free_port, nice, tree
 from system import AUTHOR, CONTACT, STRANGER, Site, System
 
 from engine.directory import Rule
@@ -22,6 +23,7 @@ from store.directory import Directory
 __all__ = ["start_logged", "start_unlogged"]
 
 WORKERS = 2
+PATIENCE = 20.0  # seconds
 SETTINGS = """
 hostname = "localhost"
 data = "{folder}"
@@ -85,6 +87,7 @@ def _start(site: Site, name: str, recipient: str, count: str) -> System:
     asyncio.run(_fill_directory(folder))
     command = [sys.executable, "-m", "onrecord", "-c", settings, "serve"]
     pid = site.processes.start(name, command, ports=(plain, tls))
+    _wait_for_workers(pid)
     database = folder / "onrecord.sqlite"
     return System(
         name=name, plain=plain, tls=tls, pid=pid, recipient=recipient, recorded=lambda: _count(database, count)
@@ -98,6 +101,17 @@ async def _fill_directory(folder: Path) -> None:
     await directory.add_user("bench", AUTHOR, connected=(AUTHOR,))
     await directory.add_contact("bench", CONTACT)
     await database.close()
+
+
+def _wait_for_workers(supervisor: int) -> None:
+    """The supervisor binds the ports, so they answer before there is anybody behind them."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        priorities = [nice(pid) for pid in tree(supervisor)[1:]]
+        if priorities.count(0) == WORKERS and len(priorities) > WORKERS:
+            return
+        time.sleep(0.02)
+    raise RuntimeError("the relay processes did not start")
 
 
 def _count(database: Path, statement: str) -> int:
