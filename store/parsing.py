@@ -30,19 +30,28 @@ __all__ = ["ParseLimits", "parse", "unstuff"]
 PART = 1024 * 1024  # octets of content in one compressed part
 MAX_NAME = 255
 SLOW_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "uu", "zip", "bz2"))
-NESTING_MARK = re.compile(rb"^content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
-PART_MARK = re.compile(rb"^--", re.MULTILINE)
+# The parser ends a line at a bare CR, too.
+NESTING_MARK = re.compile(rb"(?:^|\r)content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
+PART_MARK = re.compile(rb"(?:^|\r)--", re.MULTILINE)
+PARAMETER_FIELD = re.compile(
+    rb"(?:^|\r)content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseLimits:
-    """Sizes are octets (of text: characters)."""
+    """Sizes are octets (of text: characters).
+
+    `parameters` bounds the fields that have parameters, which the parser reads in time that grows with the square of
+    their length: it is the length of one such field alone, or the root of the sum of all their squares.
+    """
 
     attachment: int = 50 * 1024 * 1024
     text: int = 1024 * 1024
     parts: int = 1000
     nesting: int = 100
     part_marks: int = 100_000  # lines that may begin a part, before the parser is tried at all
+    parameters: int = 30_000  # about a second
 
 
 class Unparsed(Exception):
@@ -110,6 +119,8 @@ def _check_shape(octets: bytes, limits: ParseLimits) -> None:
         raise Unparsed("nested too deeply")
     if sum(1 for _ in PART_MARK.finditer(octets)) > limits.part_marks:
         raise Unparsed("too many parts")
+    if sum((match.end() - match.start()) ** 2 for match in PARAMETER_FIELD.finditer(octets)) > limits.parameters**2:
+        raise Unparsed("parameters too long")
 
 
 def _read_parts(
