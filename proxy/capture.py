@@ -322,14 +322,10 @@ class MessageTap:
         if self._asking:
             self._continue = lambda: self.refuse(reply)
             return
-        if judgement is None or judgement.answers is None:
-            self._settle_as_nothing()
-            return
-        judgement.capture = Capture(source=Source.RELAY, recipients=(), login=self._login)
-        judgement.decide(judgement.answers)
+        self._decide_as_undelivered()
         if self._journal_key is not None:
             self._settle_as_nothing()
-        else:
+        elif judgement is not None and judgement.answers is not None:
             self._note_skip()
 
     def lose(self) -> None:
@@ -348,6 +344,9 @@ class MessageTap:
 
     def discard(self) -> None:
         self._keeps = False
+        if self._journal_key is not None:  # no verdict will come; the row must not wait for one
+            self._decide_as_undelivered()
+            self._settle_as_nothing()
         self._drop_content()
 
     # -- entries ------------------------------------------------------------------------------------------------------
@@ -427,6 +426,13 @@ class MessageTap:
         self._captures.counts[gap] += 1
         log.error("a message to be logged was not captured", session=self._session, gap=gap, cause=str(cause or ""))
         self._note(EntryKind.GAP, {"gap": gap, "cause": type(cause).__name__ if cause is not None else ""})
+
+    def _decide_as_undelivered(self) -> None:
+        """Decides again, now that nobody has got the message."""
+        judgement = self._judgement
+        if judgement is not None and judgement.answers is not None:
+            judgement.capture = Capture(source=Source.RELAY, recipients=(), login=self._login)
+            judgement.decide(judgement.answers)
 
     def _settle_as_nothing(self) -> None:
         if self._journal_key is not None:
