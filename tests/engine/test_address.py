@@ -170,6 +170,12 @@ class TestReading:
         assert list(read_addresses(", ".join(plain).encode())) == plain
 
 
+@given(st.text(alphabet="ab@.,<> \t\xe9]", max_size=60))
+@example("x <a@b> y, <a@b> <c@d>, <a<b@c>>, a@b>, <a@b")
+def test_simple_lists_read_the_same_token_by_token(text: str) -> None:
+    assert address._read_simple(text) == address._read_tokens(text)
+
+
 HOSTILE = {
     "quotes": b'"',
     "escaped quotes": b'\\"',
