@@ -200,7 +200,8 @@ async def _load_portals(connection: AsyncConnection, version: int) -> _Cache:
             never_log=tuple(entries.get(record.id, ())),
             subaddressed_domains=subaddressed,
             capture_addresses=frozenset(canonical(each, subaddressed) for each in captures),
-            service_logins=logins,
+            # As the engine compares addresses of this portal, and as written, for who asks before a portal is known.
+            service_logins=logins | {canonical(each, subaddressed) for each in logins},
         )
         for login in logins:
             services[login] = (*services.get(login, ()), record.id)
