@@ -40,8 +40,6 @@ class HeaderCollector:
             self._seen += content
             seen = self._seen
         end = self._end(seen)
-        if end is not None and end >= self._limit:
-            end = None  # so that it does not depend on the pieces whether a section is cut
         if end is None and len(seen) <= self._limit:
             if seen is content:
                 self._seen += content
@@ -65,15 +63,16 @@ class HeaderCollector:
         0 means that there is none: the message begins with an empty line, or with a line that is no field.
         """
         searched = self._searched
+        stop = self._limit + 1  # so that it does not depend on the pieces whether a section is cut
         if not self._begins_well:
             if seen[:2] == b"\r\n":
                 return 0
-            if seen.find(b"\r\n", max(0, searched - 1)) < 0:
+            if seen.find(b"\r\n", max(0, searched - 1), stop) < 0:
                 return None
             if not _begins_section(seen):
                 return 0
             self._begins_well = True
-        end = seen.find(b"\r\n\r\n", max(0, searched - 3))
+        end = seen.find(b"\r\n\r\n", max(0, searched - 3), stop)
         return end + 2 if end >= 0 else None
 
 
