@@ -14,10 +14,13 @@ from typing import Annotated
 
 import typer
 
-from onrecord.cli.directory import contact, never_log, portal, rule, user
+from onrecord.cli.contacts import contact
 from onrecord.cli.looking import decisions, emails, explain, show
+from onrecord.cli.never_log import never_log
 from onrecord.cli.opening import TROUBLES
+from onrecord.cli.portals import portal, rule
 from onrecord.cli.running import check, init, sandbox, serve
+from onrecord.cli.users import user
 from onrecord.settings import config_path
 
 __all__ = ["app", "run"]

@@ -24,9 +24,9 @@ SHOWN = 20  # refused lines on the terminal where a report file has them all
 OnRefused = Callable[[Refused], None]
 
 
-async def import_file(store: Opened, path: Path, *, portal: str | None, report: Path | None, as_json: bool) -> None:
+async def import_file(opened: Opened, path: Path, *, portal: str | None, report: Path | None, as_json: bool) -> None:
     """Imports `path` and says how it went, also when it breaks off. Raises `DirectoryError` or `StoreUnavailable`."""
-    home = await store.directory.portal(portal)
+    home = await opened.directory.portal(portal)
     counts = Counts()
     with ContactFile(path) as file, _progress(file.size) as progress, _reporting(report) as write:
         task = progress.add_task(visible(path.name), total=file.size)
@@ -45,7 +45,7 @@ async def import_file(store: Opened, path: Path, *, portal: str | None, report: 
                 f"columns passed over: {names}", markup=False, emoji=False, highlight=False, soft_wrap=True
             )
         try:
-            await import_contacts(store.directory, home, file, counts, on_refused=on_refused, on_progress=on_progress)
+            await import_contacts(opened.directory, home, file, counts, on_refused=on_refused, on_progress=on_progress)
         finally:
             progress.stop()
             _summarise(counts, report, as_json)

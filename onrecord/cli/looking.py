@@ -42,12 +42,12 @@ def emails(
     """Lists logged emails, the newest first."""
     earliest = _since(since)
 
-    async def work(store: Opened) -> list[EmailRecord]:
-        home = await store.directory.portal(portal)
-        return await _reading(store).emails(
+    async def work(opened: Opened) -> list[EmailRecord]:
+        home = await opened.directory.portal(portal)
+        return await _reading(opened).emails(
             home.id,
-            contact=(await store.directory.contact(home.name, contact)).id if contact else None,
-            user=(await store.directory.user(home.name, user)).id if user else None,
+            contact=(await opened.directory.contact(home.name, contact)).id if contact else None,
+            user=(await opened.directory.user(home.name, user)).id if user else None,
             direction=direction,
             since=earliest,
             limit=limit,
@@ -77,9 +77,9 @@ def show(
 ) -> None:
     """Shows a logged email."""
 
-    async def work(store: Opened) -> EmailRecord | None:
-        home = await store.directory.portal(portal) if portal is not None else None
-        reading = _reading(store)
+    async def work(opened: Opened) -> EmailRecord | None:
+        home = await opened.directory.portal(portal) if portal is not None else None
+        reading = _reading(opened)
         email = await reading.email(identifier, portal=home.id if home else None)
         if email is not None and raw:
             await _write_raw(reading, email)
@@ -112,9 +112,9 @@ def decisions(
 ) -> None:
     """Lists what was decided, the newest first."""
 
-    async def work(store: Opened) -> list[DecisionRecord]:
-        home = await store.directory.portal(portal)
-        return await _reading(store).decisions(home.id, message_id=message_id, address=address, limit=limit)
+    async def work(opened: Opened) -> list[DecisionRecord]:
+        home = await opened.directory.portal(portal)
+        return await _reading(opened).decisions(home.id, message_id=message_id, address=address, limit=limit)
 
     found = with_store(context, work)
     if as_json:
@@ -136,9 +136,9 @@ def explain(
 ) -> None:
     """Says why a message was logged or not. Exit status 1 when nothing is known of it."""
 
-    async def work(store: Opened) -> Explanation:
-        home = await store.directory.portal(portal)
-        return await _reading(store).explain(home.id, message_id)
+    async def work(opened: Opened) -> Explanation:
+        home = await opened.directory.portal(portal)
+        return await _reading(opened).explain(home.id, message_id)
 
     found = with_store(context, work)
     if as_json:
@@ -207,5 +207,5 @@ def _since(text: str | None) -> float | None:
     return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).timestamp()
 
 
-def _reading(store: Opened) -> Reading:
-    return Reading(store.database, store.settings.hash_key())
+def _reading(opened: Opened) -> Reading:
+    return Reading(opened.database, opened.settings.hash_key())
