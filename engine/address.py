@@ -84,9 +84,10 @@ def _read_simple(text: str) -> list[str]:
     found: list[str] = []
     for entry in text.split(","):
         before, angle, rest = entry.partition("<")
-        if "<" in rest:
-            continue
-        match = ADDR_SPEC.fullmatch((rest.partition(">")[0] if angle else before).strip())
+        inside, closed, _ = rest.partition(">")
+        if angle and (not closed or "<" in rest):  # an open angle may hold the commas behind it
+            return _read_tokens(text)
+        match = ADDR_SPEC.fullmatch((inside if angle else before).strip())
         if match and len(match[1]) <= MAX_ADDRESS:
             found.append(match[1])
             if len(found) == MAX_ADDRESSES:

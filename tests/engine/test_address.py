@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import address
@@ -171,7 +171,10 @@ class TestReading:
 
 
 @given(st.text(alphabet="ab@.,<> \t\xe9]", max_size=60))
+@settings(max_examples=1000)
 @example("x <a@b> y, <a@b> <c@d>, <a<b@c>>, a@b>, <a@b")
+@example("<,.@.")
+@example("<a@b,c@d>, e@f")
 def test_simple_lists_read_the_same_token_by_token(text: str) -> None:
     assert address._read_simple(text) == address._read_tokens(text)
 
