@@ -142,6 +142,10 @@ class TestGate:
         assert decision.user.address == mailbox
         assert decision.attribution is None
 
+    def test_an_active_user_says_it_before_one_who_is_not(self) -> None:
+        message = mail("kim@cust.example", "eve@acme.example", "dee@acme.example")
+        assert decide(seen("eve@acme.example"), message, answer()).reason is Reason.USER_NO_PERMISSION
+
     def test_an_answer_to_a_disconnected_user_says_so(self) -> None:
         decision = decide(seen("cy@acme.example"), mail("kim@cust.example", "cy@acme.example"), answer(), parent=CY)
         assert decision.reason is Reason.USER_NOT_CONNECTED
