@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -105,14 +106,35 @@ class Installation:
         )
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A database without any portal and one with the sample portal P1, made once and copied for each test."""
+    found = {}
+    for name in ("empty", "sample"):
+        folder = tmp_path_factory.mktemp(name)
+        found[name] = folder / "onrecord.sqlite"
+        asyncio.run(_fill(found[name], with_sample=name == "sample"))
+    return found
+
+
+async def _fill(path: Path, *, with_sample: bool) -> None:
+    database = await Database.open(f"sqlite:///{path}")
+    if with_sample:
+        await sample_directory(Directory(database, path.with_name("directory.bell")))
+    await database.close()
+
+
 @pytest.fixture
-def installation(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Installation:
+def installation(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], templates: dict[str, Path]
+) -> Installation:
     """An installation without any portal."""
+    shutil.copy(templates["empty"], tmp_path)
     return Installation(tmp_path, capsysbinary)
 
 
 @pytest.fixture
-def sample(installation: Installation) -> Installation:
+def sample(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], templates: dict[str, Path]) -> Installation:
     """An installation with the sample portal P1."""
-    installation.work(lambda directory, _: sample_directory(directory))
-    return installation
+    shutil.copy(templates["sample"], tmp_path)
+    return Installation(tmp_path, capsysbinary)
