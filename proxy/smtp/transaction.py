@@ -1,0 +1,220 @@
+"""A mail transaction: MAIL, RCPT, DATA and the mail data between the client and the provider (RFC 5321 §3.3).
+
+- The end of data is sent only after all of it came and nothing was wrong with it. A client that dies, or a message
+  that breaks a rule, costs the provider's connection and never produces an end of data.
+- A reply to mail data waits for the capture when the message is to be logged (`Tap.deliver`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.smtp.command import BadCommand, Command, parse_path
+from proxy.smtp.conversation import Conversation
+from proxy.smtp.envelope import Envelope, Recipient
+from proxy.smtp.mail_data import END_OF_DATA, DataReader, MendingReader
+from proxy.smtp.reply import Reply, reply
+from proxy.smtp.reply_queue import Place
+from proxy.smtp.transfer import Tap, Transfer
+
+__all__ = ["TOO_LARGE", "MailTransaction"]
+
+TOO_LARGE = "5.3.4 The message is larger than this relay takes"
+
+
+class MailTransaction:
+    """The transactions of one session, one after another. `transfer` is there while a message is on its way."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._envelope = Envelope()
+        self._recipients_asked = 0
+        self.transfer: Transfer | None = None
+        self._reader: DataReader | MendingReader | None = None
+        self._refusal: bytes | None = None
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether what the client sends is mail data, so that the provider owes no reply."""
+        return self._reader is not None
+
+    def mail(self, command: Command) -> None:
+        """MAIL FROM. Raises `BadCommand`."""
+        self._conversation.require_login()
+        self._require_no_message()
+        path = parse_path(command)
+        if path.size is not None and path.size > self._conversation.limits.message:
+            self._conversation.queue.answer(reply(552, TOO_LARGE))
+            return
+        self._recipients_asked = 0
+        self._conversation.forward(command.line, self._on_mail, path.path)
+
+    def _on_mail(self, place: Place, answer: Reply) -> None:
+        if answer.is_positive and isinstance(place.detail, bytes):
+            self._envelope = Envelope(place.detail)
+        self._conversation.queue.resolve(place, answer.octets)
+
+    def rcpt(self, command: Command) -> None:
+        """RCPT TO. Raises `BadCommand`."""
+        self._conversation.require_login()
+        self._require_no_message()
+        path = parse_path(command)
+        if max(self._recipients_asked, len(self._envelope.recipients)) >= self._conversation.limits.recipients:
+            self._conversation.queue.answer(
+                reply(452, "4.5.3 Too many recipients; send the rest in another transaction")
+            )
+            return
+        self._recipients_asked += 1
+        self._conversation.forward(command.line, self._on_rcpt, path.path)
+
+    def _on_rcpt(self, place: Place, answer: Reply) -> None:
+        if self._envelope.reverse_path is not None and isinstance(place.detail, bytes):
+            self._envelope.recipients.append(Recipient(place.detail, answer))
+        self._conversation.queue.resolve(place, answer.octets)
+
+    def data(self, command: Command) -> None:
+        """DATA. Raises `BadCommand`."""
+        self._conversation.require_login()
+        self._require_no_message()
+        if command.argument:
+            raise BadCommand(501, "5.5.4 DATA takes no argument")
+        self._conversation.forward(command.line, self.on_data)
+        self._conversation.hold()
+
+    def on_data(self, place: Place, answer: Reply) -> None:
+        """The answer to DATA: mail data follows, or nothing does."""
+        if answer.code == 354:
+            self.transfer = self.begin(dot_stuffed=True)
+            self._reader = MendingReader() if self._conversation.wire.mending() else DataReader()
+            self._conversation.read = self._read_data
+        elif self._envelope.recipients and not self._envelope.has_accepted:
+            self._conversation.wire.undelivered(self._envelope)
+        self._conversation.queue.resolve(place, answer.octets)
+        if self.transfer is None and self._conversation.input:
+            # RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands.
+            self._conversation.end(reply(503, "5.5.0 The message was sent before it was asked for"))
+        self._conversation.resume()
+
+    def reset(self) -> None:
+        """RSET and EHLO end the transaction, now and once more in their turn: a MAIL before them may be open still."""
+        self._recipients_asked = 0
+        self.forget()
+        self.discard()
+
+    def forget(self) -> None:
+        """The transaction has ended."""
+        self._envelope = Envelope()
+
+    def begin(self, *, dot_stuffed: bool) -> Transfer:
+        """A message begins: its tap sees the envelope as it is now."""
+        return Transfer(
+            self._conversation.wire.tap(self._envelope),
+            self._conversation.wire.to_provider,
+            self._conversation.wire.fields,
+            header_limit=self._conversation.limits.header_section,
+            dot_stuffed=dot_stuffed,
+        )
+
+    def end_with(self, transfer: Transfer, octets: bytes) -> None:
+        """All of the message came: `octets` are its end, and go when the journal has the message."""
+        self.transfer = None
+        self._journal(transfer.tap, lambda: self._send_end(octets, transfer.tap))
+
+    def refuse(self, octets: bytes) -> None:
+        """The message must not end well: the provider goes at once, the client is read to the end of its data."""
+        self._refusal = octets
+        if self.transfer is not None and self.transfer.tap is not None:
+            self.transfer.tap.discard()
+        self._conversation.drop_provider()
+
+    def discard(self) -> None:
+        """The message on its way, if there is one, comes to nothing."""
+        transfer, self.transfer = self.transfer, None
+        if transfer is not None and transfer.tap is not None and self._refusal is None:
+            transfer.tap.discard()
+
+    def provider_is_lost(self) -> None:
+        """The provider went during mail data: the client is read to the end of it, then told."""
+        if self._refusal is None:
+            self.refuse(reply(451, "4.4.2 The mail provider closed the connection during the message"))
+
+    def verdict_is_lost(self, place: Place) -> None:
+        """The provider was lost after the end of data, before its reply."""
+        if place.detail is not None:
+            _tap_of(place).lose()
+        lost = reply(451, "4.4.2 The mail provider was lost before it answered; the outcome is unknown")
+        self._conversation.queue.resolve(place, lost)
+
+    def on_end_of_data(self, place: Place, answer: Reply) -> None:
+        """The provider's verdict on the message. It waits for the capture."""
+        if place.detail is not None:
+            tap = _tap_of(place)
+            if not answer.is_positive:
+                tap.refuse(answer)
+            elif tap.deliver(answer, lambda: self._conclude(place, answer)):
+                return
+        self._conclude(place, answer)
+
+    def _read_data(self) -> bool:
+        reader, transfer = self._reader, self.transfer
+        assert reader is not None
+        content, rest = reader.feed(self._conversation.take_all())
+        if self._refusal is None:
+            assert transfer is not None
+            if reader.violation is not None:
+                self.refuse(reply(550, f"5.6.11 The message has a line end that is not CRLF: {reader.violation}"))
+            elif reader.size > self._conversation.limits.message:
+                self.refuse(reply(552, TOO_LARGE))
+            elif content:
+                transfer.feed(content)
+        if rest is None:
+            return False
+        self._conversation.put_back(rest)
+        self._conversation.read = self._conversation.read_command
+        self._reader = None
+        self._finish_data()
+        return True
+
+    def _finish_data(self) -> None:
+        transfer = self.transfer
+        if self._refusal is not None:
+            self.transfer = None
+            self._conversation.end(self._refusal)
+            return
+        assert transfer is not None
+        transfer.finish()
+        self.end_with(transfer, END_OF_DATA)
+
+    def _send_end(self, octets: bytes, tap: Tap | None) -> None:
+        self._conversation.forward(octets, self.on_end_of_data, tap)
+        self._envelope = Envelope()
+
+    def _journal(self, tap: Tap | None, send: Callable[[], None]) -> None:
+        """Policy `closed`: nothing of the end goes out before the message is durable; else it goes at once."""
+
+        def journalled(succeeded: bool) -> None:
+            if self._conversation.is_closing or not succeeded:
+                if tap is not None:
+                    tap.discard()
+                self._conversation.end(reply(451, "4.3.0 The message cannot be recorded now; try again later"))
+                return
+            send()
+            self._conversation.resume()
+
+        self._conversation.hold()
+        if tap is None or not tap.journal(journalled):
+            self._conversation.holds -= 1
+            send()
+
+    def _conclude(self, place: Place, answer: Reply) -> None:
+        self._conversation.queue.resolve(place, answer.octets)
+        self._conversation.close_when_answered()
+
+    def _require_no_message(self) -> None:
+        """RFC 3030 §2: between chunks there is no MAIL, RCPT or DATA; the tap knows one envelope and one content."""
+        if self.transfer is not None:
+            raise BadCommand(503, "5.5.1 The message has begun; finish it or say RSET")
+
+
+def _tap_of(place: Place) -> Tap:
+    return place.detail  # type: ignore[return-value]  # the only thing _send_end ever puts there
