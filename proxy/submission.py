@@ -20,7 +20,7 @@ from proxy.failures import DialError, Failure
 from proxy.relay import Door, Relay
 from proxy.route import LineEndings, Provider, Tls
 from proxy.smtp.reply import Reply, reply
-from proxy.smtp.session import Envelope, Policy, Session
+from proxy.smtp.session import Envelope, Phase, Policy, Session
 from proxy.smtp.transfer import Tap
 
 __all__ = ["Submission"]
@@ -44,6 +44,8 @@ class Submission(asyncio.Protocol):
         self._early: list[bytes] = []
         self._last_activity = relay.clock()
         self._is_counted = False
+        self._phase: Phase | None = None
+        self._phase_began = 0.0
         self.id = relay.new_id()
         policy = Policy(
             hostname=relay.hostname,
@@ -94,10 +96,13 @@ class Submission(asyncio.Protocol):
             self._relay.sessions.discard(self)
 
     def pause_writing(self) -> None:
+        """The client does not take its replies: it gets no more of them, so it may ask for no more either."""
+        self._pause("client", on=True)
         if self._leg is not None and self._leg.transport is not None:
             self._leg.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._pause("client", on=False)
         if self._leg is not None and self._leg.transport is not None:
             self._leg.transport.resume_reading()
 
@@ -165,12 +170,24 @@ class Submission(asyncio.Protocol):
     # -- time and the end ---------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Ends the session when nobody it waits for has sent an octet within the deadline of its phase."""
-        if self._upgrading:
+        """Ends the session when the side it waits for has sent no octet within the deadline of its phase.
+
+        What the other side sends does not count: a client could keep a mute provider's session for ever.
+        """
+        transport = self._transport
+        is_closing = transport is not None and transport.is_closing()
+        phase = Phase.CLIENT_COMMAND if is_closing else self._session.phase
+        if phase is not self._phase:
+            self._phase, self._phase_began = phase, now
+        heard = self._last_activity
+        if phase not in (Phase.CLIENT_COMMAND, Phase.CLIENT_DATA):
+            heard = self._leg.last_activity if self._leg is not None else 0.0
+        seconds = self._relay.deadline(phase, provider_is_slow="provider" in self._pauses)
+        if self._upgrading or seconds is None or now - max(heard, self._phase_began) <= seconds:
             return  # the handshake has a deadline of its own
-        leg_activity = self._leg.last_activity if self._leg is not None else 0.0
-        seconds = self._relay.deadline(self._session.phase, provider_is_slow="provider" in self._pauses)
-        if seconds is not None and now - max(self._last_activity, leg_activity) > seconds:
+        if transport is not None and is_closing:
+            transport.abort()  # the client does not take its last octets
+        else:
             self._session.expire()
 
     def shut_down(self) -> bool:

@@ -21,12 +21,13 @@ from typing import Any
 from pki import Pki
 from recording_provider import RecordingProvider
 from sample import sample_directory
+from smtp_client import Client
 from sqlalchemy import Table, select
 from structlog.testing import capture_logs
 
 from certs import CertificatePair, Certificates, client_context
 from engine.decision import Decision
-from engine.directory import Rule
+from engine.directory import Answer, Question, Rule
 from proxy.capture import Captures
 from proxy.census import Census
 from proxy.limits import CapturePolicy, Deadlines, Limits
@@ -48,6 +49,7 @@ __all__ = ["InProcess", "InlineParser", "route_to"]
 QUICK = Deadlines(failed_login_delay=0.0, drain=1.0)
 USUAL = Limits()
 HASH_KEY = b"k" * 32
+QUIET_TURNS = 200  # turns of the loop without an octet read, after which a session is held to have stopped reading
 
 
 def route_to(
@@ -86,6 +88,19 @@ class InlineParser(Parser):
         for part in parts:
             await keep(*part)
         return result
+
+
+class _Asked(Lookups):
+    """Look-ups that know how many are under way."""
+
+    asking = 0
+
+    async def ask(self, question: Question) -> tuple[Answer, ...]:
+        self.asking += 1
+        try:
+            return await super().ask(question)
+        finally:
+            self.asking -= 1
 
 
 class _Heard(Submission):
@@ -154,6 +169,7 @@ class InProcess:
         self.relay: Relay
         self.session: _Heard  # the newest
         self._recorder: Recorder
+        self._lookups: _Asked
 
     async def __aenter__(self) -> InProcess:
         self._life = asyncio.get_running_loop().create_task(self._live())
@@ -190,6 +206,8 @@ class InProcess:
 
     async def recorded(self) -> None:
         """Waits until all that was captured so far is durable, and drains the spool into the database."""
+        await self.until(lambda: not self._lookups.asking)
+        await asyncio.sleep(0)  # who asked acts on the answer
         for _ in range(2):  # a batch takes what waits for its reply first, and notes with the rest
             await self._barrier()
         await self._recorder.drain()
@@ -217,10 +235,11 @@ class InProcess:
         return b"".join(zstandard.ZstdDecompressor().decompress(part) for part in parts)
 
     def sweep(self, *, after: float) -> None:
-        """Measures all deadlines as if `after` seconds had passed."""
-        now = self.relay.clock() + after
-        for session in tuple(self.relay.sessions):
-            session.sweep(now)
+        """Measures all deadlines now, and once more as if `after` seconds had passed."""
+        now = self.relay.clock()
+        for moment in (now, now + after):
+            for session in tuple(self.relay.sessions):
+                session.sweep(moment)
 
     async def until(self, condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
         """Gives the loop its turns until `condition` holds."""
@@ -231,6 +250,22 @@ class InProcess:
     async def heard(self, octets: int) -> None:
         """Waits until the newest session has read that many octets of its client."""
         await self.until(lambda: self.session.heard >= octets)
+
+    async def saturate(self, client: Client, octets: bytes, *, most: int = 64 * 1024 * 1024) -> int:
+        """Sends `octets` over and over until the newest session reads no more; how many octets it has read.
+
+        Fails when it still reads after `most` octets: then nothing bounds what it keeps.
+        """
+        block = octets * max(1, 65536 // len(octets))
+        heard, quiet = -1, 0
+        while quiet < QUIET_TURNS:
+            if client.writer.transport.get_write_buffer_size() < len(block):
+                client.send(block)
+            await asyncio.sleep(0.001)
+            quiet = quiet + 1 if self.session.heard == heard else 0
+            heard = self.session.heard
+            assert heard < most, "the relay reads without bound"
+        return heard
 
     async def until_idle(self) -> None:
         """Waits until no session is left."""
@@ -251,7 +286,7 @@ class InProcess:
         writers = await stack.enter_async_context(asyncio.TaskGroup())
         writers.create_task(self.spool.run())
         stack.callback(self.spool.close)
-        lookups = Lookups(self.database, bell)
+        self._lookups = lookups = _Asked(self.database, bell)
         self._recorder = self._make_recorder(lookups)
         stack.push_async_callback(self._recorder.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())

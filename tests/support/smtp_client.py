@@ -102,6 +102,14 @@ class Client:
         except (ConnectionError, ssl.SSLError):
             return b""
 
+    def stop_reading(self) -> None:
+        """Takes no more octets out of the connection (a zero window, once the kernel's buffer is full)."""
+        self.writer.transport.pause_reading()
+
+    def start_reading(self) -> None:
+        """Takes octets again."""
+        self.writer.transport.resume_reading()
+
     def reset(self) -> None:
         """Ends the connection without a word (TCP reset)."""
         sock = self.writer.get_extra_info("socket")
