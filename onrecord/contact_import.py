@@ -35,6 +35,7 @@ FIRST_NAME = {"firstname", "givenname", "vorname"}
 LAST_NAME = {"lastname", "familyname", "surname", "nachname"}
 OWNER = {"owner", "contactowner", "owneremail", "besitzer"}
 QUOTED = re.compile(r'"[^"]*"')
+SEPARATOR_LINE = re.compile(r"sep=([,;\t|])", re.IGNORECASE)  # how Excel names it, before the columns
 SURROGATE = re.compile("[\ud800-\udfff]")
 SEPARATOR = re.compile(r"[\s;,|]+")  # between several addresses in one value
 
@@ -191,17 +192,22 @@ class ContactFile:
     def _read_header(self, path: Path) -> tuple[Columns, list[str]]:
         if self._file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DirectoryError(f'{path}: is in UTF-16; save it as "CSV UTF-8"')
-        line = self._next_line()
-        while line and not line.strip():
+        line = self._line_with_text()
+        named = SEPARATOR_LINE.fullmatch(line.strip())
+        if named:
             self._line += 1
-            line = self._next_line()
-        bare = QUOTED.sub("", line)
-        self._delimiter = max(",;\t", key=bare.count)
+            line = self._line_with_text()
+        self._delimiter = named[1] if named else max(",;\t", key=QUOTED.sub("", line).count)
         self._waiting.insert(0, line)
         found = self._record()
         if not line or found is None or isinstance(found[1], Refusal):
             raise DirectoryError(f"{path}: the first line names no columns; begin the file with: email,name,owner")
         return _columns(path, found[1])
+
+    def _line_with_text(self) -> str:
+        while (line := self._next_line()) and not line.strip():
+            self._line += 1
+        return line
 
 
 class _TooLong(Exception):

@@ -28,7 +28,7 @@ async def import_file(opened: Opened, path: Path, *, portal: str | None, report:
     """Imports `path` and says how it went, also when it breaks off. Raises `DirectoryError` or `StoreUnavailable`."""
     home = await opened.directory.portal(portal)
     counts = Counts()
-    with ContactFile(path) as file, _progress(file.size) as progress, _reporting(report) as write:
+    with ContactFile(path) as file, _progress(file.size) as progress, _reporting(report, path) as write:
         task = progress.add_task(visible(path.name), total=file.size)
 
         def on_refused(refused: Refused) -> None:
@@ -79,11 +79,13 @@ def _progress(size: int | None) -> Progress:
 
 
 @contextmanager
-def _reporting(path: Path | None) -> Iterator[OnRefused]:
+def _reporting(path: Path | None, imported: Path) -> Iterator[OnRefused]:
     """What writes refused lines to the report file."""
     if path is None:
         yield lambda refused: None
         return
+    if path.exists() and path.samefile(imported):
+        raise DirectoryError(f"--report {path}: is the file to be imported; name another file")
     try:
         file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:

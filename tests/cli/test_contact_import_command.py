@@ -39,6 +39,8 @@ HEADERS = {
     "with a byte order mark": ("\ufeffemail;name;others;owner", ";"),
     "quoted with a byte order mark": ('\ufeff"Email","Name","Additional email addresses","Owner"', ","),
     "with tabs": ("email\tname\tother emails\towner", "\t"),
+    "with the separator named": ("sep=|\nemail|name|others|owner", "|"),
+    "with the separator named behind a byte order mark": ("\ufeffSEP=;\r\n\r\nemail;name;others;owner", ";"),
     "a comma in a quoted name": ('email;name;"other emails";owner;"a,b,c,d,e"', ";"),
 }
 
@@ -211,6 +213,16 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_imported(
     complaint = sample.refused("contact", "import", path, "--report", str(sample.folder / "no" / "report.csv"))
     assert "cannot be written (No such file or directory); name another file" in complaint
     assert len(contacts(sample)) == 5
+
+
+def test_a_report_over_the_file_itself_is_refused_and_the_file_stays(sample: Any) -> None:
+    path = Path(write(sample, "email\nzoe@cust.example\n"))
+    link = sample.folder / "link.csv"
+    link.symlink_to(path)
+    for report in (path, link):
+        complaint = sample.refused("contact", "import", str(path), "--report", str(report))
+        assert "is the file to be imported; name another file" in complaint
+    assert path.read_text() == "email\nzoe@cust.example\n"
 
 
 def test_a_locked_store_ends_the_import_with_what_was_done(sample: Any) -> None:
