@@ -2,8 +2,8 @@
 
 - The provider's replies go to the client as they are, in the order of the commands (`ReplyQueue`); only what the
   provider cannot answer is answered here.
-- While a reply decides what the next octets mean (login, DATA, TLS, connecting) the client's octets wait in `input`.
-- `read` is what the next octets are: it takes what it can use of `input` and says whether to go on.
+- While a reply decides what the next octets mean (login, DATA, TLS, connecting) the client's octets wait here.
+- `read` is what the next octets are: it takes what it can use and says whether to go on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Conversation:
         self.extensions: Extensions | None = None
         self.is_authenticated = False
         self.login: str | None = None
-        self.input = b""
+        self._input = b""
+        self._taken = 0
         self.read = self.read_command = read_command
         self.holds = 0
         self.is_stalled = False
@@ -60,8 +61,14 @@ class Conversation:
         """Octets of the client."""
         if self.is_closing:
             return
-        self.input = self.input + octets if self.input else octets
+        self._input = self._input[self._taken :] + octets if self.has_input else octets
+        self._taken = 0
         self._advance()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether octets of the client wait to be taken. They are counted off, so that many small lines cost little."""
+        return self._taken < len(self._input)
 
     def hold(self) -> None:
         """The client's octets wait until `resume`."""
@@ -75,51 +82,58 @@ class Conversation:
             self._advance()
 
     def stall(self, line: bytes) -> None:
-        """Puts a command back until the provider owes nothing more."""
-        self.input = line + self.input
+        """Puts the command that was just taken back, until the provider owes nothing more."""
+        self._taken -= len(line)
         self.is_stalled = True
         self.hold()
 
     def unstall(self) -> None:
         """Lets a command that was put back go on, if it may."""
-        if self.is_stalled and self.queue.awaited is None:
+        if self.is_stalled and self.queue.awaited is None and not self.queue.is_full:
             self.is_stalled = False
             self.resume()
 
     def take_line(self, limit: int) -> bytes | None:
         """The next line, or `None` until it is whole; the session ends when it is too long."""
-        end = self.input.find(b"\n") + 1
-        if not end and len(self.input) <= limit:
+        start = self._taken
+        end = self._input.find(b"\n", start) + 1
+        if not end and len(self._input) - start <= limit:
             return None
-        if not end or end > limit + 2:
+        if not end or end - start > limit + 2:
             self.end(reply(500, "5.5.6 The line is too long"))
             return None
-        line, self.input = self.input[:end], self.input[end:]
-        return line
+        self._taken = end
+        return self._input[start:end]
 
     def take_command_line(self) -> bytes | None:
-        """As `take_line`; only AUTH may have a long one."""
-        is_login = self.input[:5].upper() == b"AUTH "
+        """As `take_line`; only AUTH may have a long one. With too many commands under way the next one waits."""
+        if self.queue.is_full:
+            self.stall(b"")
+            return None
+        is_login = self._input[self._taken : self._taken + 5].upper() == b"AUTH "
         return self.take_line(self.limits.auth_line if is_login else self.limits.command_line)
 
     def take(self, size: int) -> bytes:
         """At most `size` octets."""
-        octets, self.input = self.input[:size], self.input[size:]
+        octets = self._input[self._taken : self._taken + size]
+        self._taken += len(octets)
         return octets
 
     def take_all(self) -> bytes:
         """All octets that are there."""
-        octets, self.input = self.input, b""
+        octets = self._input[self._taken :] if self._taken else self._input
+        self._taken = len(self._input)
         return octets
 
     def put_back(self, octets: bytes) -> None:
         """Octets that `take_all` gave and that are not wanted."""
-        self.input = octets
+        self._input = octets
+        self._taken = 0
 
     def _advance(self) -> None:
-        while self.input and not self.holds and not self.is_closing and self.read():
+        while self._taken < len(self._input) and not self.holds and not self.is_closing and self.read():
             pass
-        if self.holds and len(self.input) > PENDING_INPUT:
+        if self.holds and len(self._input) - self._taken > PENDING_INPUT:
             self.wire.hold_client(True)
 
     # -- commands and replies -----------------------------------------------------------------------------------------
@@ -172,7 +186,8 @@ class Conversation:
         if octets and not self.is_closing:
             self.queue.answer(octets)
         self.is_closing = True
-        self.input = b""
+        self._input = b""
+        self._taken = 0
         self._discard_message()
         self.close_when_answered()
 

@@ -230,7 +230,7 @@ class Session:
             raise BadCommand(501, "5.5.4 STARTTLS takes no argument")
         if not self._conversation.policy.starttls or self._conversation.is_secure:
             raise BadCommand(503, "5.5.1 TLS is not to be had here, or is up already")
-        if self._conversation.input or not self._conversation.queue.is_empty:
+        if self._conversation.has_input or not self._conversation.queue.is_empty:
             # Octets behind STARTTLS in clear would be taken for encrypted ones (CVE-2011-0411): no reply, no TLS.
             self._conversation.end(b"")
             return

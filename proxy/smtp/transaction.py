@@ -90,7 +90,7 @@ class MailTransaction:
         elif self._envelope.recipients and not self._envelope.has_accepted:
             self._conversation.wire.undelivered(self._envelope)
         self._conversation.queue.resolve(place, answer.octets)
-        if self.transfer is None and self._conversation.input:
+        if self.transfer is None and self._conversation.has_input:
             # RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands.
             self._conversation.end(reply(503, "5.5.0 The message was sent before it was asked for"))
         self._conversation.resume()
@@ -208,6 +208,7 @@ class MailTransaction:
 
     def _conclude(self, place: Place, answer: Reply) -> None:
         self._conversation.queue.resolve(place, answer.octets)
+        self._conversation.unstall()
         self._conversation.close_when_answered()
 
     def _require_no_message(self) -> None:
