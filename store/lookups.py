@@ -26,6 +26,7 @@ __all__ = ["Lookups"]
 
 CACHED_ADDRESSES = 100_000
 VERSION_SECONDS = 1.0
+REFRESH_SECONDS = 0.5
 IN_LIST = 500  # values of one IN list
 
 
@@ -64,19 +65,28 @@ class Lookups:
 
     def answer(self, question: Question) -> tuple[Answer, ...] | None:
         """The answer when all of it is in memory and known to be of today, else `None`."""
-        cache = self._cache
-        if cache is None or self._has_rung() or self._clock() - self._checked > VERSION_SECONDS:
+        cache, age = self._cache, self._clock() - self._checked
+        if cache is None or age > VERSION_SECONDS or self._has_rung():
             return None
-        return _assemble(cache, question)
+        answer = _assemble(cache, question)
+        if age > REFRESH_SECONDS and answer is not None and not self._is_gathering():
+            self._gathered(question)  # nobody waits for it; but without it every session would wait once a second
+        return answer
 
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """The answer. Questions asked in one turn of the loop share their queries. Raises `StoreUnavailable`."""
+        return await asyncio.shield(self._gathered(question))
+
+    def _gathered(self, question: Question) -> asyncio.Future[tuple[Answer, ...]]:
         waiting = self._waiting.get(question)
         if waiting is None:
             waiting = self._waiting[question] = asyncio.get_running_loop().create_future()
-        if self._gathering is None or self._gathering.done():
+        if not self._is_gathering():
             self._gathering = asyncio.ensure_future(self._gather())
-        return await asyncio.shield(waiting)
+        return waiting
+
+    def _is_gathering(self) -> bool:
+        return self._gathering is not None and not self._gathering.done()
 
     async def _gather(self) -> None:
         await asyncio.sleep(0)  # let the rest of this turn ask too

@@ -31,6 +31,10 @@ class Queries:
         self.count += 1
 
 
+def _refuse(*_: Any) -> None:
+    raise StoreUnavailable("away")
+
+
 async def test_an_answer_holds_users_contacts_owners_and_the_portal(opened: Any) -> None:
     await opened.directory.set_user("P1", "ann@acme.example", send_as=["bob@acme.example"])
     await opened.directory.add_never_log("P1", "max@other.example", user="ann@acme.example")
@@ -139,6 +143,36 @@ class TestCache:
         assert lookups.answer(asked) is None
         (answer,) = await lookups.ask(asked)
         assert answer.contacts.keys() == {"zoe@cust.example"}
+
+    async def test_the_version_is_looked_at_again_before_anybody_has_to_wait_for_it(self, opened: Any) -> None:
+        lookups = opened.lookups()
+        now = 1000.0
+        lookups._clock = lambda: now
+        asked = question("zoe@cust.example")
+        await lookups.ask(asked)
+        now += 0.6
+        queries = Queries(opened.database)
+        assert lookups.answer(asked) is not None
+        assert lookups.answer(asked) is not None
+        await lookups.ask(asked)  # joins the look that is under way
+        assert queries.count == 1, "one look for all of them"
+        now += 0.6
+        assert lookups.answer(asked) is not None, "it was known to be of today 0.6 seconds ago"
+
+    async def test_a_store_that_is_away_makes_answers_too_old_not_wrong(self, opened: Any) -> None:
+        lookups = opened.lookups()
+        now = 1000.0
+        lookups._clock = lambda: now
+        asked = question("zoe@cust.example")
+        await lookups.ask(asked)
+        event.listen(opened.database.engine.sync_engine, "before_cursor_execute", _refuse)
+        now += 0.6
+        assert lookups.answer(asked) is not None
+        with pytest.raises(StoreUnavailable):
+            await lookups.ask(asked)
+        assert lookups.answer(asked) is not None
+        now += 0.6
+        assert lookups.answer(asked) is None
 
     async def test_what_has_not_changed_stays_at_hand_when_the_version_was_looked_at_again(self, opened: Any) -> None:
         lookups = opened.lookups()
