@@ -53,7 +53,7 @@ class TestFingerprint:
 
     def test_it_is_the_same_in_every_process_and_version(self) -> None:
         # It stands in the log, so a message seen again years later must find it.
-        many = print_of("ann@acme.example", *(f"{name}@cust.example" for name in "kim lee max nia bo".split()))
+        many = print_of("ann@acme.example", *(f"{name}@cust.example" for name in ["kim", "lee", "max", "nia", "bo"]))
         assert many == "badace2047d812f611a0dd9f95c81e09a3e2c08dd49a8ae44f4b7ac98a1ccf51"
 
     @pytest.mark.parametrize(
