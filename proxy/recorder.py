@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 import engine
+from engine.address import canonical
 from engine.capture import Capture
 from engine.decision import Decision, Outcome, Source
 from proxy.capture import Directory
@@ -259,18 +260,23 @@ class Recorder:
         """Decides what was not decided, and reads the content of what is logged. Raises `StoreUnavailable`."""
         values = entry.facts.get("decisions")
         decisions: tuple[Decision, ...] = ()
+        hashes: tuple[str, ...] = ()
         try:
-            decisions = tuple(map(Decision.from_json, values)) if values is not None else await self._decide(entry)
+            if values is not None:
+                decisions = tuple(map(Decision.from_json, values))
+            else:
+                decisions, hashes = await self._decide(entry)
             portals = [each.portal for each in decisions if each.outcome is Outcome.LOG]
             if not portals or entry.kind is not EntryKind.MESSAGE:
-                return Settled(entry=entry, decisions=decisions)
-            return Settled(entry=entry, decisions=decisions, parsed=await self._parse(entry, portals))
+                return Settled(entry=entry, decisions=decisions, hashes=hashes)
+            return Settled(entry=entry, decisions=decisions, hashes=hashes, parsed=await self._parse(entry, portals))
         except FileNotFoundError as error:
             log.error("spooled content is missing", key=entry.key, cause=type(error).__name__)
             gap = replace(entry, kind=EntryKind.GAP, facts=entry.facts | {"gap": "capture_failed", "cause": "content"})
             return Settled(entry=gap, decisions=decisions)
 
-    async def _decide(self, entry: Entry) -> tuple[Decision, ...]:
+    async def _decide(self, entry: Entry) -> tuple[tuple[Decision, ...], tuple[str, ...]]:
+        """The decisions, and the hashes of the outside addresses they rest on (rules.md 8.2)."""
         facts = entry.facts
         envelope = facts.get("recipients", ())
         capture = Capture(
@@ -284,9 +290,12 @@ class Recorder:
         answers = self._directory.answer(question)
         if answers is None:
             answers = await self._directory.ask(question)
+        outside = {canonical(each) for each in question.addresses}.difference(*(each.users for each in answers))
         if entry.kind is EntryKind.GAP:  # its content is lost, so nobody knows the parties
-            return tuple(engine.decide(capture, message, answer) for answer in answers)
-        return engine.decide_each(capture, message, answers)
+            decisions = tuple(engine.decide(capture, message, answer) for answer in answers)
+        else:
+            decisions = engine.decide_each(capture, message, answers)
+        return decisions, self._recording.hashes(outside)
 
     async def _parse(self, entry: Entry, portals: list[int]) -> dict[str, Any]:
         async def keep(digest: str, number: int, octets: bytes) -> None:

@@ -55,6 +55,10 @@ class Recording:
         self._database = database
         self._hash_key = hash_key
 
+    def hashes(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """The keyed hashes of canonical addresses, for `Settled`."""
+        return tuple(keyed_hash(self._hash_key, address) for address in addresses)
+
     async def position(self, spool: str) -> int:
         """How far a generation was recorded."""
         table = schema.spool_progress
