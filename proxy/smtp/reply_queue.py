@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from proxy.smtp.reply import Reply
 
-__all__ = ["Place", "ReplyQueue"]
+__all__ = ["MOST_PLACES", "Place", "ReplyQueue"]
+
+MOST_PLACES = 1000  # commands a client may have under way; RFC 2920 sets no limit, memory does
 
 OnReply = Callable[["Place", Reply], None]
 
@@ -41,6 +43,11 @@ class ReplyQueue:
     def is_empty(self) -> bool:
         """Whether the client has got a reply to each command so far."""
         return not self._places
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has sent as many commands ahead as it may."""
+        return len(self._places) >= MOST_PLACES
 
     @property
     def awaited(self) -> Place | None:

@@ -6,6 +6,7 @@ import pytest
 from octets import CountedOctets
 from transcript import Stage
 
+from proxy.smtp.reply_queue import MOST_PLACES
 from proxy.smtp.session import Phase
 
 LOGIN = b"AUTH PLAIN AGFubkBvdXJzLmV4YW1wbGUAc2VzYW1l\r\n"
@@ -108,7 +109,20 @@ class TestCost:
         assert stage.wire.is_held
         stage.befall("provider ready")
         assert not stage.wire.is_held
-        assert stage.wire.provider == b"NOOP\r\n" * 11_000
+        assert stage.wire.provider == b"NOOP\r\n" * MOST_PLACES
+        for number in range(2, 12):  # the rest goes on as the provider answers
+            stage.wire.provider_says(b"250 2.0.0 Ok\r\n" * MOST_PLACES)
+            assert stage.wire.provider == b"NOOP\r\n" * MOST_PLACES * number
+
+    def test_commands_sent_ahead_of_a_capture_wait_for_it_and_are_carried_out(self) -> None:
+        stage = in_data(tap="waits")
+        stage.session.receive(b".\r\n" + b"VRFY x\r\n" * 3000 + b"NOOP\r\n")
+        stage.wire.provider_says(b"250 2.0.0 Queued\r\n")
+        assert not stage.wire.client
+        stage.befall("captured")
+        assert stage.wire.client.startswith(b"250 2.0.0 Queued\r\n252 ")
+        assert stage.wire.client.count(b"\r\n") == 3001
+        assert stage.wire.provider.endswith(b"NOOP\r\n")
 
 
 class TestSecrets:

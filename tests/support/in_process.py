@@ -112,6 +112,12 @@ class _Heard(Submission):
         super().data_received(data)
         self.heard += len(data)
 
+    def held(self) -> int:
+        """Octets that wait here."""
+        transports = [self._transport, self._leg.transport if self._leg is not None else None]
+        waiting = sum(each.get_write_buffer_size() for each in transports if each is not None)
+        return waiting + len(self._session._conversation._input)
+
 
 class InProcess:
     """An async context manager: a relay with one listener for each of `listeners`, in front of `providers`.
@@ -266,6 +272,10 @@ class InProcess:
             heard = self.session.heard
             assert heard < most, "the relay reads without bound"
         return heard
+
+    def held(self) -> int:
+        """Octets that the newest session keeps for either side, in its transports and on the way between them."""
+        return self.session.held()
 
     async def until_idle(self) -> None:
         """Waits until no session is left."""
