@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from debian_peers import LOGINS, Dovecot, Postfix, Route, need
+from debian_peers import LOGINS, REFUSAL, REFUSED, Dovecot, Postfix, Route, need
 from mail_chain import MailChain
 from pki import Pki
 from recording_provider import RecordingProvider
@@ -20,7 +20,8 @@ from served import Served
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sink() -> AsyncIterator[RecordingProvider]:
     """Where all mail ends."""
-    async with RecordingProvider(mechanisms=()) as sink:
+    verdicts = {REFUSED.encode(): f"{REFUSAL}\r\n".encode()}
+    async with RecordingProvider(mechanisms=(), verdicts=verdicts) as sink:
         yield sink
 
 

@@ -27,10 +27,22 @@ from types import TracebackType
 import pytest
 from pki import Pki
 
-__all__ = ["LOGINS", "PASSWORD", "SIZE", "Dovecot", "Postfix", "Route", "bearer_token", "free_ports", "need"]
+__all__ = [
+    "LOGINS",
+    "PASSWORD",
+    "REFUSAL",
+    "REFUSED",
+    "Dovecot",
+    "Postfix",
+    "Route",
+    "bearer_token",
+    "need",
+]
 
 LOGINS = ("ann@acme.example", "bob@acme.example")
 PASSWORD = "correct horse battery"
+REFUSED = "nia@other.example"  # who gets no mail at any provider here
+REFUSAL = "550 5.1.1 Nobody of that name"
 SIZE = 150 * 1024 * 1024
 TOKEN_KEY = b"a key that dovecot and the tests share"
 START_SECONDS = 30.0
@@ -39,9 +51,13 @@ POLL = 0.02
 
 
 def need(*programs: str, root: bool = False) -> None:
-    """Skips the calling test when a program is absent, but fails it where everything must be there (CI=true)."""
+    """Skips the calling test when a program is absent, but fails it where everything must be there (CI=true).
+
+    What has a slash is no program but a folder.
+    """
     places = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    missing = [each for each in programs if shutil.which(each, path=places) is None]
+    found = {each: Path(each).is_dir() if "/" in each else shutil.which(each, path=places) for each in programs}
+    missing = [each for each, place in found.items() if not place]
     if root and os.geteuid() != 0:
         missing.append("root")
     if not missing:
@@ -57,16 +73,6 @@ def bearer_token(login: str) -> str:
     header, claims = ({"alg": "HS256", "typ": "JWT"}, {"sub": login, "iat": 1, "exp": 4102444800})
     signed = b".".join(_base64url(json.dumps(each).encode()) for each in (header, claims))
     return (signed + b"." + _base64url(hmac.digest(TOKEN_KEY, signed, "sha256"))).decode()
-
-
-@contextlib.contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    """Ports nobody listens on now; all different, because all are held until the context ends."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        yield [probe.getsockname()[1] for probe in probes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +170,7 @@ class Dovecot(_Peer):
     async def __aenter__(self) -> Dovecot:
         self._make_folder()
         self._write_logins()
-        with free_ports(3) as (self.sasl_port, self.starttls_port, self.implicit_port):
+        with _free_ports(3) as (self.sasl_port, self.starttls_port, self.implicit_port):
             settings = self.folder / "dovecot.conf"
             settings.write_text(self._settings() + (self._submission() if self.route else "protocols =\n"))
         ports = [self.sasl_port] + ([self.starttls_port, self.implicit_port] if self.route else [])
@@ -220,6 +226,12 @@ class Dovecot(_Peer):
             userdb {{
               driver = static
               args = uid=nobody gid=nogroup home={folder}/home/%u
+            }}
+            # No penalty for failed logins, which would delay the next ones from loopback.
+            service anvil {{
+              unix_listener anvil-auth-penalty {{
+                mode = 0
+              }}
             }}
             service auth {{
               inet_listener {{
@@ -287,7 +299,7 @@ class Postfix(_Peer):
             (self.folder / name).mkdir()
         shutil.chown(self.folder / "data", "postfix")
         services = [SERVICES]
-        with free_ports(2 + len(self.routes)) as (self.starttls_port, self.implicit_port, *others):
+        with _free_ports(2 + len(self.routes)) as (self.starttls_port, self.implicit_port, *others):
             self.ports = dict(zip(self.routes, others, strict=True))
         if self.sasl_port is not None:
             self.ports = {"starttls": self.starttls_port, "implicit": self.implicit_port}
@@ -336,6 +348,7 @@ class Postfix(_Peer):
             smtp_dns_support_level = disabled
             smtp_host_lookup = native
             smtpd_peername_lookup = no
+            smtpd_error_sleep_time = 0
             smtpd_client_connection_count_limit = 0
             message_size_limit = {SIZE}
             mailbox_size_limit = 0
@@ -348,6 +361,7 @@ class Postfix(_Peer):
             smtputf8_enable = yes
             # As a provider
             smtpd_sasl_type = dovecot
+            smtpd_recipient_restrictions = check_recipient_access inline:{{ {{ {REFUSED} = {REFUSAL} }} }}
             {sasl}
             smtpd_tls_cert_file = {folder}/certificate.pem
             smtpd_tls_key_file = {folder}/key.pem
@@ -362,7 +376,7 @@ class Postfix(_Peer):
     def _provider_services(self) -> str:
         options = (
             "  -o smtpd_sasl_auth_enable=yes -o smtpd_tls_security_level=encrypt\n"
-            "  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject -o smtpd_recipient_restrictions=\n"
+            "  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n"
         )
         return (
             f"127.0.0.1:{self.starttls_port} inet n - n - - smtpd\n{options}"
@@ -411,3 +425,13 @@ def _accepts(port: int) -> bool:
 
 def _base64url(octets: bytes) -> bytes:
     return base64.urlsafe_b64encode(octets).rstrip(b"=")
+
+
+@contextlib.contextmanager
+def _free_ports(count: int) -> Iterator[list[int]]:
+    """Ports nobody listens on now; all different, because all are held until the context ends."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        yield [probe.getsockname()[1] for probe in probes]

@@ -20,7 +20,7 @@ from served import Served
 
 __all__ = ["MailChain", "Record", "addresses", "hashed", "without_received"]
 
-PATIENCE = 30.0
+PATIENCE = 120.0  # for 100 MiB on a machine with other work
 POLL = 0.02
 RECEIVED = re.compile(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 

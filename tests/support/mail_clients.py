@@ -8,22 +8,29 @@ SMTPUTF8 is in curl, the libraries and Postfix; swaks and msmtp do not ask for i
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import smtplib
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 
 import aiosmtplib
 from debian_peers import PASSWORD, bearer_token
 from pki import Pki
 
-__all__ = ["CLIENTS", "Access", "Mail", "MailClient", "hand_over", "nodemailer", "swaks"]
+__all__ = ["CLIENTS", "COMPOSERS", "Access", "Mail", "MailClient", "hand_over"]
 
 ROOT = Path(__file__).parents[2]
+NODE_MODULES = ROOT / ".node" / "node_modules"
 PATIENCE = 120.0
+DATE = "Tue, 24 Nov 2026 10:00:00 +0100"
+SUBJECT = "Angebot über 5 Stück"
+TEXT = "Grüße\n.\n..\n.Ann\n" + "eine lange Zeile " * 100 + "\n"
+ATTACHMENT = bytes(range(256)) * 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,7 @@ class MailClient:
     submit: Callable[[Access, Mail], Awaitable[None]]
 
 
-async def swaks(access: Access, *arguments: str) -> None:
+async def _run_swaks(access: Access, *arguments: str) -> None:
     """swaks with what connects, logs in and verifies, and with `arguments`."""
     await _run(
         *("swaks", "--server", "localhost", "--port", str(access.port), "--hide-all"),
@@ -88,7 +95,7 @@ async def _swaks(access: Access, mail: Mail) -> None:
     stuffed = (b"\r\n" + mail.content).replace(b"\r\n.", b"\r\n..").removeprefix(b"\r\n") + b".\r\n"
     with _file(stuffed) as path:
         envelope = ("--from", mail.sender, "--to", ",".join(mail.recipients))
-        await swaks(access, *envelope, "--no-data-fixup", "--data", f"@{path}")
+        await _run_swaks(access, *envelope, "--no-data-fixup", "--data", f"@{path}")
 
 
 async def _msmtp(access: Access, mail: Mail) -> None:
@@ -120,48 +127,59 @@ async def _curl(access: Access, mail: Mail) -> None:
         )
 
 
+@contextlib.contextmanager
+def _with_smtplib(access: Access) -> Iterator[smtplib.SMTP]:
+    context = access.pki.client_context()
+    with (
+        smtplib.SMTP_SSL("localhost", access.port, context=context, timeout=PATIENCE)
+        if access.is_implicit
+        else smtplib.SMTP("localhost", access.port, timeout=PATIENCE)
+    ) as client:
+        if not access.is_implicit:
+            client.starttls(context=context)
+        client.ehlo()
+        client.user, client.password = access.login, access.secret
+        exchange = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}.get(access.mechanism)
+        client.auth(access.mechanism, exchange or (lambda challenge=None: _xoauth2(access)))
+        yield client
+
+
 async def _smtplib(access: Access, mail: Mail) -> None:
     def submit() -> None:
-        context = access.pki.client_context()
-        with (
-            smtplib.SMTP_SSL("localhost", access.port, context=context, timeout=PATIENCE)
-            if access.is_implicit
-            else smtplib.SMTP("localhost", access.port, timeout=PATIENCE)
-        ) as client:
-            if not access.is_implicit:
-                client.starttls(context=context)
-            client.ehlo()
-            client.user, client.password = access.login, access.secret
-            exchange = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}.get(access.mechanism)
-            client.auth(access.mechanism, exchange or (lambda challenge=None: _xoauth2(access)))
+        with _with_smtplib(access) as client:
             _hand_over(client, mail)
 
     await asyncio.to_thread(submit)
 
 
-async def _aiosmtplib(access: Access, mail: Mail) -> None:
-    client = aiosmtplib.SMTP(
+@contextlib.asynccontextmanager
+async def _with_aiosmtplib(access: Access) -> AsyncIterator[aiosmtplib.SMTP]:
+    async with aiosmtplib.SMTP(
         hostname="localhost",
         port=access.port,
         use_tls=access.is_implicit,
         start_tls=not access.is_implicit,
         tls_context=access.pki.client_context(),
         timeout=PATIENCE,
-    )
-    async with client:
+    ) as client:
         await client.ehlo()
         exchange = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login, "XOAUTH2": client.auth_xoauth2}
         await exchange[access.mechanism](access.login, access.secret)
+        yield client
+
+
+async def _aiosmtplib(access: Access, mail: Mail) -> None:
+    async with _with_aiosmtplib(access) as client:
         refused, _ = await client.sendmail(
             mail.sender, list(mail.recipients), mail.content, mail_options=_mail_options(mail)
         )
-        assert not refused
+    assert not refused
 
 
-async def nodemailer(access: Access, **task: object) -> None:
+async def _run_nodemailer(access: Access, **task: object) -> None:
     """nodemailer with what connects, logs in and verifies, and with the rest of its `task`."""
     task |= {
-        "modules": str(ROOT / ".node"),
+        "modules": str(NODE_MODULES),
         "port": access.port,
         "implicit": access.is_implicit,
         "ca": str(access.pki.ca_file),
@@ -175,8 +193,67 @@ async def nodemailer(access: Access, **task: object) -> None:
 
 async def _nodemailer(access: Access, mail: Mail) -> None:
     with _file(mail.content) as path:
-        await nodemailer(access, **{"from": mail.sender, "to": list(mail.recipients), "file": str(path)})
+        await _run_nodemailer(access, **{"from": mail.sender, "to": list(mail.recipients), "file": str(path)})
 
+
+# -- messages of the clients' own making ------------------------------------------------------------------------------
+
+
+def _compose(message_id: str) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Ann <ann@acme.example>"
+    message["To"] = "Kim Müller <kim@cust.example>"
+    message["Subject"] = SUBJECT
+    message["Date"] = DATE
+    message["Message-ID"] = f"<{message_id}>"
+    message.set_content(TEXT)
+    message.add_attachment(ATTACHMENT, maintype="application", subtype="octet-stream", filename="größe.bin")
+    message.set_boundary("boundary-of-the-test")
+    return message
+
+
+async def _compose_with_smtplib(access: Access, message_id: str) -> None:
+    def submit() -> None:
+        with _with_smtplib(access) as client:
+            client.send_message(_compose(message_id))
+
+    await asyncio.to_thread(submit)
+
+
+async def _compose_with_aiosmtplib(access: Access, message_id: str) -> None:
+    async with _with_aiosmtplib(access) as client:
+        await client.send_message(_compose(message_id))
+
+
+async def _compose_with_swaks(access: Access, message_id: str) -> None:
+    fields = {"Date": DATE, "Message-Id": f"<{message_id}>", "Subject": SUBJECT}
+    options = [word for name, value in fields.items() for word in ("--header", f"{name}: {value}")]
+    await _run_swaks(access, "--from", "ann@acme.example", "--to", "kim@cust.example", *options, "--body", TEXT)
+
+
+async def _compose_with_nodemailer(access: Access, message_id: str) -> None:
+    attachment = {"filename": "größe.bin", "content": base64.b64encode(ATTACHMENT).decode(), "encoding": "base64"}
+    mail = {
+        "from": "Ann <ann@acme.example>",
+        "to": "Kim Müller <kim@cust.example>",
+        "subject": SUBJECT,
+        "date": DATE,
+        "messageId": f"<{message_id}>",
+        "text": TEXT,
+        "html": f"<p>{TEXT}</p>",
+        "attachments": [attachment],
+        "baseBoundary": "boundary-of-the-test",
+    }
+    await _run_nodemailer(access, mail=mail)
+
+
+COMPOSERS: dict[str, Callable[[Access, str], Awaitable[None]]] = {
+    "swaks": _compose_with_swaks,
+    "smtplib": _compose_with_smtplib,
+    "aiosmtplib": _compose_with_aiosmtplib,
+    "nodemailer": _compose_with_nodemailer,
+}
+"""Each writes a message itself, under the Message-ID given: for the same id, the same octets each time."""
 
 CLIENTS = (
     MailClient(name="swaks", programs=("swaks",), mechanisms=("PLAIN", "LOGIN"), has_smtputf8=False, submit=_swaks),
@@ -198,7 +275,7 @@ CLIENTS = (
     ),
     MailClient(
         name="nodemailer",
-        programs=("node",),
+        programs=("node", str(NODE_MODULES / "nodemailer")),
         mechanisms=("PLAIN", "LOGIN", "XOAUTH2"),
         has_smtputf8=True,
         submit=_nodemailer,
