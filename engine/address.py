@@ -19,6 +19,7 @@ MAX_ADDRESSES = 2000  # of one field; mail to more recipients than that is bulk
 # the other exactly, because IDNA takes time in the square of a label's length.
 MAX_ADDRESS = 512
 MAX_DOMAIN = 255
+SHORT_FIELD = 256  # these are remembered: people write to the same people, and always from the same address
 GOOGLE = frozenset(("gmail.com", "googlemail.com"))  # one domain under two names
 
 # One token of an address list: quoted string, angle part, separator, or text. Comments nest and are read by hand.
@@ -75,8 +76,15 @@ def read_addresses(field: bytes) -> tuple[str, ...]:
     Groups give their members; comments, display names and routes are passed over; what is no address, or longer than
     `MAX_ADDRESS`, is left out.
     """
+    return _read_remembered(field) if len(field) <= SHORT_FIELD else _read(field)
+
+
+def _read(field: bytes) -> tuple[str, ...]:
     text = field.decode("utf-8", "surrogateescape")
     return tuple(_read_tokens(text) if NEEDS_TOKENS.search(text) else _read_simple(text))
+
+
+_read_remembered = lru_cache(maxsize=4096)(_read)
 
 
 def _read_simple(text: str) -> list[str]:
