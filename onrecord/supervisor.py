@@ -79,7 +79,12 @@ def supervise(children: Sequence[Child], *, on_stop: Callable[[], None], patienc
 
 def _start(child: Child, life: int, our_end: int) -> None:
     child.born = time.monotonic()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:  # too many processes, or too little memory; it may pass, and the others work on
+        log.error("a process cannot be started now", process=child.name, cause=error.strerror)
+        child.due = child.born + RESTART_SECONDS
+        return
     if pid:
         child.pid = pid
         return
