@@ -483,6 +483,8 @@ class Spool:
         if self._lock is not None:
             os.close(self._lock)
         self._lock = lock
+        # Where the clock was set back, a dead writer of the same name may have left what is not recorded yet.
+        self._number = max((int(path.stem) for path in _generations(self._home)), default=self._number)
 
     async def _release(self) -> None:
         for timer in (self._flush, self._retry, self._alarm):

@@ -74,6 +74,13 @@ class TestTheFolder:
             with pytest.raises(BlockingIOError):
                 await Spool.open(tmp_path, "writer")
 
+    async def test_of_a_dead_writer_of_the_same_name_loses_nothing(self, tmp_path: Path) -> None:
+        """Names hold the time, which can be set back."""
+        for key in ("one", "two"):
+            async with writing(tmp_path) as (spool, _):
+                assert await put(spool, an_entry(key)) is None
+        assert keys_in(tmp_path) == ["one", "two"]
+
     async def test_without_a_generation_is_removed_when_its_writer_is_gone(self, tmp_path: Path) -> None:
         """A process killed between making its folder and its first generation left the folder for ever."""
         for name, age in (("old", 60), ("young", 0)):
