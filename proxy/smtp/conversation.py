@@ -61,7 +61,7 @@ class Conversation:
         """Octets of the client."""
         if self.is_closing:
             return
-        self._input = self._input[self._taken :] + octets if self.has_input else octets
+        self._input = self._input[self._taken :] + octets if self._taken < len(self._input) else octets
         self._taken = 0
         self._advance()
 
@@ -110,6 +110,11 @@ class Conversation:
         if self.queue.is_full:
             self.stall(b"")
             return None
+        start = self._taken
+        end = self._input.find(b"\n", start) + 1
+        if start < end <= start + self.limits.command_line:
+            self._taken = end
+            return self._input[start:end]
         is_login = self._input[self._taken : self._taken + 5].upper() == b"AUTH "
         return self.take_line(self.limits.auth_line if is_login else self.limits.command_line)
 
@@ -166,8 +171,8 @@ class Conversation:
 
     def require_login(self) -> None:
         """Raises `BadCommand` before EHLO and a login."""
-        self.require_greeting()
-        if not self.is_authenticated:
+        if self.greeted is None or not self.is_authenticated:
+            self.require_greeting()
             raise BadCommand(530, "5.7.0 Authentication required")
 
     def offered_extensions(self) -> Extensions:

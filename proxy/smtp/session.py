@@ -51,6 +51,7 @@ class Session:
         self._conversation = Conversation(
             wire, policy, is_secure=is_secure, read_command=self._read_command, discard_message=self._discard_message
         )
+        self._queue = self._conversation.queue
         self._login = Login(self._conversation)
         self._transaction = MailTransaction(self._conversation)
         self._chunks = Chunks(self._conversation, self._transaction)
@@ -99,7 +100,7 @@ class Session:
         """The client is gone. A message whose end was sent is seen through; any other comes to nothing."""
         self._conversation.is_closing = True
         self._transaction.discard()
-        if not self._conversation.queue.awaits(self._transaction.on_end_of_data):
+        if not self._queue.awaits(self._transaction.on_end_of_data):
             self._conversation.wire.drop_provider()
 
     def provider_ready(self, extensions: Extensions) -> None:
@@ -111,7 +112,7 @@ class Session:
         if self._login.is_under_way:
             self._login.start_exchange()
         else:
-            self._conversation.queue.answer(self._greeting())
+            self._queue.answer(self._greeting())
             self._conversation.resume()
 
     def provider_failed(self, octets: bytes) -> None:
@@ -120,14 +121,16 @@ class Session:
 
     def provider_replied(self, reply_: Reply) -> None:
         """One reply of the provider."""
-        if self._transaction.reads_data and self._conversation.queue.awaited is None:
+        awaited = self._queue.awaited
+        if awaited is None and self._transaction.reads_data:
             # Before the end of data: RFC 5321 §4.2.5 does not foresee it, servers do it. Nothing was accepted yet.
             self._transaction.refuse(reply_.octets if reply_.code >= 400 else reply(451, OUT_OF_TURN))
         elif reply_.code == 421:
             self._provider_leaves(reply_)
-        elif not self._fits(reply_.code) or not self._conversation.queue.take(reply_):
+        elif awaited is None or not self._fits(awaited, reply_.code):
             self._provider_ends(reply(421, OUT_OF_TURN))
         else:
+            self._queue.take(reply_)
             self._conversation.unstall()
         self._conversation.close_when_answered()
 
@@ -138,7 +141,7 @@ class Session:
 
     def shut_down(self) -> bool:
         """The program is ending. False when a message is on its way, which may still end well."""
-        if self._transaction.transfer is not None or not self._conversation.queue.is_empty or self._conversation.holds:
+        if self._transaction.transfer is not None or not self._queue.is_empty or self._conversation.holds:
             return False
         self._conversation.end(reply(421, "4.3.2 The relay is shutting down; try again"))
         return True
@@ -153,7 +156,7 @@ class Session:
     @property
     def phase(self) -> Phase:
         """What is awaited now."""
-        awaited = self._conversation.queue.awaited
+        awaited = self._queue.awaited
         if awaited is not None:
             if awaited.on_reply == self._transaction.on_end_of_data:
                 return Phase.PROVIDER_DATA_TERMINATION
@@ -198,18 +201,18 @@ class Session:
         self._conversation.greeted = command.verb
         self._transaction.reset()
         if self._conversation.policy.starttls and not self._conversation.is_secure:
-            self._conversation.queue.answer(self._greeting())
+            self._queue.answer(self._greeting())
         elif self._conversation.extensions is not None:
             self._conversation.forward(b"EHLO " + self._conversation.policy.hostname + b"\r\n", self._on_ehlo)
         elif self._conversation.policy.route_is_known:
             self._conversation.hold()
             self._conversation.wire.dial(None)
         else:
-            self._conversation.queue.answer(self._greeting())
+            self._queue.answer(self._greeting())
 
     def _on_ehlo(self, place: Place, answer: Reply) -> None:
         self._transaction.forget()
-        self._conversation.queue.resolve(place, self._greeting() if answer.is_positive else answer.octets)
+        self._queue.resolve(place, self._greeting() if answer.is_positive else answer.octets)
 
     def _greeting(self) -> bytes:
         policy = self._conversation.policy
@@ -230,7 +233,7 @@ class Session:
             raise BadCommand(501, "5.5.4 STARTTLS takes no argument")
         if not self._conversation.policy.starttls or self._conversation.is_secure:
             raise BadCommand(503, "5.5.1 TLS is not to be had here, or is up already")
-        if self._conversation.has_input or not self._conversation.queue.is_empty:
+        if self._conversation.has_input or not self._queue.is_empty:
             # Octets behind STARTTLS in clear would be taken for encrypted ones (CVE-2011-0411): no reply, no TLS.
             self._conversation.end(b"")
             return
@@ -240,25 +243,25 @@ class Session:
     def _rset(self, command: Command) -> None:
         self._transaction.reset()
         if self._conversation.extensions is None:
-            self._conversation.queue.answer(reply(250, "2.0.0 Ok"))
+            self._queue.answer(reply(250, "2.0.0 Ok"))
         else:
             self._conversation.forward(command.line, self._on_rset)
 
     def _on_rset(self, place: Place, answer: Reply) -> None:
         self._transaction.forget()
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
 
     def _noop(self, command: Command) -> None:
         if self._conversation.extensions is None:
-            self._conversation.queue.answer(reply(250, "2.0.0 Ok"))
+            self._queue.answer(reply(250, "2.0.0 Ok"))
         else:
             self._conversation.forward(b"NOOP\r\n", self._conversation.on_simple)
 
     def _vrfy(self, command: Command) -> None:
-        self._conversation.queue.answer(reply(252, "2.5.0 Send some mail and see"))
+        self._queue.answer(reply(252, "2.5.0 Send some mail and see"))
 
     def _help(self, command: Command) -> None:
-        self._conversation.queue.answer(reply(214, "2.0.0 See RFC 5321 and RFC 6409"))
+        self._queue.answer(reply(214, "2.0.0 See RFC 5321 and RFC 6409"))
 
     def _quit(self, command: Command) -> None:
         self._transaction.discard()
@@ -269,19 +272,18 @@ class Session:
             self._conversation.forward(b"QUIT\r\n", self._on_quit)
 
     def _on_quit(self, place: Place, answer: Reply) -> None:
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
         self._conversation.end(b"")
 
     # -- the provider -------------------------------------------------------------------------------------------------
 
-    def _fits(self, code: int) -> bool:
+    def _fits(self, awaited: Place, code: int) -> bool:
         """Whether the awaited command can have such an answer (RFC 5321 §4.3.2, RFC 4954 §4).
 
         A client that hears 354 where there is none would send its content, to be read as commands; one that hears 250
         to DATA could think that its mail was taken.
         """
-        awaited = self._conversation.queue.awaited
-        if awaited is None or code >= 400:
+        if code >= 400:
             return True
         if awaited.on_reply == self._transaction.on_data:
             return code == 354
@@ -298,15 +300,15 @@ class Session:
     def _provider_ends(self, octets: bytes) -> None:
         """The provider is of no more use. Each open command gets an answer; the client is told and let go."""
         self._conversation.drop_provider()
-        if self._transaction.reads_data and self._conversation.queue.awaited is None:
+        if self._transaction.reads_data and self._queue.awaited is None:
             self._transaction.provider_is_lost()
             return
         told = not octets
-        for place in self._conversation.queue.abandon():
+        for place in self._queue.abandon():
             if place.on_reply == self._transaction.on_end_of_data:
                 self._transaction.verdict_is_lost(place)
             else:
-                self._conversation.queue.resolve(place, b"" if told else octets)
+                self._queue.resolve(place, b"" if told else octets)
                 told = True
         self._conversation.end(b"" if told else octets)
 

@@ -27,6 +27,8 @@ class MailTransaction:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
+        self._queue = conversation.queue
+        self._limits = conversation.limits
         self._envelope = Envelope()
         self._recipients_asked = 0
         self.transfer: Transfer | None = None
@@ -43,8 +45,8 @@ class MailTransaction:
         self._conversation.require_login()
         self._require_no_message()
         path = parse_path(command)
-        if path.size is not None and path.size > self._conversation.limits.message:
-            self._conversation.queue.answer(reply(552, TOO_LARGE))
+        if path.size is not None and path.size > self._limits.message:
+            self._queue.answer(reply(552, TOO_LARGE))
             return
         self._recipients_asked = 0
         self._conversation.forward(command.line, self._on_mail, path.path)
@@ -52,17 +54,15 @@ class MailTransaction:
     def _on_mail(self, place: Place, answer: Reply) -> None:
         if answer.is_positive and isinstance(place.detail, bytes):
             self._envelope = Envelope(place.detail)
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
 
     def rcpt(self, command: Command) -> None:
         """RCPT TO. Raises `BadCommand`."""
         self._conversation.require_login()
         self._require_no_message()
         path = parse_path(command)
-        if max(self._recipients_asked, len(self._envelope.recipients)) >= self._conversation.limits.recipients:
-            self._conversation.queue.answer(
-                reply(452, "4.5.3 Too many recipients; send the rest in another transaction")
-            )
+        if max(self._recipients_asked, len(self._envelope.recipients)) >= self._limits.recipients:
+            self._queue.answer(reply(452, "4.5.3 Too many recipients; send the rest in another transaction"))
             return
         self._recipients_asked += 1
         self._conversation.forward(command.line, self._on_rcpt, path.path)
@@ -70,7 +70,7 @@ class MailTransaction:
     def _on_rcpt(self, place: Place, answer: Reply) -> None:
         if self._envelope.reverse_path is not None and isinstance(place.detail, bytes):
             self._envelope.recipients.append(Recipient(place.detail, answer))
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
 
     def data(self, command: Command) -> None:
         """DATA. Raises `BadCommand`."""
@@ -89,7 +89,7 @@ class MailTransaction:
             self._conversation.read = self._read_data
         elif self._envelope.recipients and not self._envelope.has_accepted:
             self._conversation.wire.undelivered(self._envelope)
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
         if self.transfer is None and self._conversation.has_input:
             # RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands.
             self._conversation.end(reply(503, "5.5.0 The message was sent before it was asked for"))
@@ -111,7 +111,7 @@ class MailTransaction:
             self._conversation.wire.tap(self._envelope),
             self._conversation.wire.to_provider,
             self._conversation.wire.fields,
-            header_limit=self._conversation.limits.header_section,
+            header_limit=self._limits.header_section,
             dot_stuffed=dot_stuffed,
         )
 
@@ -143,7 +143,7 @@ class MailTransaction:
         if place.detail is not None:
             _tap_of(place).lose()
         lost = reply(451, "4.4.2 The mail provider was lost before it answered; the outcome is unknown")
-        self._conversation.queue.resolve(place, lost)
+        self._queue.resolve(place, lost)
 
     def on_end_of_data(self, place: Place, answer: Reply) -> None:
         """The provider's verdict on the message. It waits for the capture."""
@@ -163,7 +163,7 @@ class MailTransaction:
             assert transfer is not None
             if reader.violation is not None:
                 self.refuse(reply(550, f"5.6.11 The message has a line end that is not CRLF: {reader.violation}"))
-            elif reader.size > self._conversation.limits.message:
+            elif reader.size > self._limits.message:
                 self.refuse(reply(552, TOO_LARGE))
             elif content:
                 transfer.feed(content)
@@ -207,7 +207,7 @@ class MailTransaction:
             send()
 
     def _conclude(self, place: Place, answer: Reply) -> None:
-        self._conversation.queue.resolve(place, answer.octets)
+        self._queue.resolve(place, answer.octets)
         self._conversation.unstall()
         self._conversation.close_when_answered()
 
