@@ -25,6 +25,8 @@ class ScriptedTap:
         self.envelope = envelope
         self.section: bytes | None = None
         self.octets = bytearray()
+        self.pieces: list[bytes] = []
+        self.is_chunked = False
         self.end: str | None = None
 
     def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
@@ -33,9 +35,11 @@ class ScriptedTap:
         is_beginning = not section or section.startswith(self.octets)
         self.wire.require(is_beginning, "a tap was shown content of the body before the header section")
         self.section = section
+        self.is_chunked = not dot_stuffed
 
     def content(self, octets: bytes) -> None:
         self.octets += octets
+        self.pieces.append(octets)
 
     def journal(self, then: Callable[[bool], None]) -> bool:
         if not self.wire.journals:
@@ -74,6 +78,7 @@ class ScriptedWire:
         self.session: Session
         self.client = bytearray()
         self.provider = bytearray()
+        self.pieces: list[bytes] = []
         self.events: list[str] = []
         self.breaches: list[str] = []
         self.taps: list[ScriptedTap] = []
@@ -110,6 +115,7 @@ class ScriptedWire:
     def to_provider(self, octets: bytes) -> None:
         self.require(self.is_connected or not octets, "octets went to a provider that is not there")
         self.provider += octets
+        self.pieces.append(octets)
 
     def dial(self, login: str | None) -> None:
         self.require(not self.client_is_closed, "a provider was dialled for a client whose connection is closed")
