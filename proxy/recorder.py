@@ -41,6 +41,7 @@ PATIENCE = (0.5, 1.0, 2.0, 5.0)  # seconds between tries while the store is away
 BATCH_OCTETS = 8 * 1024 * 1024
 PRUNE_SECONDS = 600.0
 SWEEP_SECONDS = 5.0
+LAST_SECONDS = 10.0  # of draining after the end was asked for; the supervisor kills what takes a few times as long
 ATTEMPTS = 4  # an entry that no attempt could record is set aside, so that those behind it are recorded
 HEADER_OCTETS = 1024 * 1024
 
@@ -100,11 +101,14 @@ class Recorder:
         self._failures: Counter[str] = Counter()
         self._troubles: dict[Path, str] = {}
         self._clock = asyncio.get_running_loop().time
+        self._stop: asyncio.Event | None = None
+        self._last = float("inf")
         self._next_prune = 0.0
         self._next_sweep = 0.0
 
     async def run(self, wake: int | None, stop: asyncio.Event) -> None:
-        """Drains until `stop` is set, then once more, and returns. `wake` becomes readable when there is work."""
+        """Drains until `stop` is set, then for `LAST_SECONDS` at most. `wake` becomes readable when there is work."""
+        self._stop = stop
         awake = asyncio.Event()
         loop = asyncio.get_running_loop()
         if wake is not None:
@@ -142,11 +146,18 @@ class Recorder:
         """One pass over all generations until each has nothing more; how many entries were recorded."""
         count = 0
         for progress in await self._readers():
-            while recorded := await self._step(progress):
+            while not self._must_end() and (recorded := await self._step(progress)):
                 count += recorded
             if progress.reader.name in self._open:
                 await self._finish(progress)
         return count
+
+    def _must_end(self) -> bool:
+        """Whether the time after `stop` is over; what is left is recorded by the next process."""
+        if self._stop is None or not self._stop.is_set():
+            return False
+        self._last = min(self._last, self._clock() + LAST_SECONDS)
+        return self._clock() >= self._last
 
     async def _readers(self) -> list[_Progress]:
         for reader in open_readers(self._spools, known=self._open, on_trouble=self._tell_trouble):

@@ -37,6 +37,7 @@ HOLD = "print('locked', flush=True)\nsys.stdin.read()\n"
 LARGE = 1_500_000  # octets; more than an undecided message may take of the memory
 ERASED = 30.0
 SOAK_SECONDS = 60.0
+PAUSE = 0.2  # seconds; a thousand messages in the minute, which a slow machine records in another
 
 
 @asynccontextmanager
@@ -128,7 +129,7 @@ async def test_mail_waits_undecided_while_nobody_can_read_and_is_erased_when_it_
 @pytest.mark.parametrize("how", [WRITERS, EVERYBODY], ids=["writers", "everybody"])
 async def test_mail_flows_through_a_minute_of_a_locked_database(tmp_path: Path, pki: Pki, how: str) -> None:
     async with program(tmp_path, pki, "open") as (served, provider):
-        async with Load(served.port, random.Random(1)) as load:
+        async with Load(served.port, random.Random(1), pause=PAUSE) as load:
             await provider.until(lambda: len(provider.messages) > 5)
             async with locked(served.data / "onrecord.sqlite", how):
                 begun = len(provider.messages)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from in_process import InProcess
 from spooled import LOG, SKIP, a_message, an_entry, facts, put, settle, writing
 
+import proxy.recorder
 from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source
 from proxy.recorder import ATTEMPTS, Unrecorded
 from store.spool import EntryKind
@@ -122,3 +125,20 @@ async def test_pruning_goes_on_when_the_clock_was_set_back(node: InProcess, monk
         monkeypatch.setattr(recorder, "_clock", lambda: float("inf"))
         await recorder._prune()
     assert await node.decisions() == []
+
+
+async def test_a_long_backlog_does_not_keep_it_when_it_is_to_end(
+    node: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It drained all there was, however long that took, and was killed for it."""
+    monkeypatch.setattr(proxy.recorder, "LAST_SECONDS", 0.0)
+    for number in range(3):
+        await put(node.spool, an_entry(content=a_message(f"{number}@x"), facts=facts(LOG)))
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(20):
+        await node._recorder.run(None, stop)
+    async with node.database.read() as connection:
+        assert await connection.scalar(sqlalchemy.text("select count(*) from email")) == 0
+    node._recorder._stop = None
+    assert len(await node.emails()) == 3

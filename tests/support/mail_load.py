@@ -63,13 +63,17 @@ def make_mail(number: int, size: int, *, is_logged: bool = True, recipient: byte
 
 
 class Load:
-    """An async context manager: `clients` connections that send mail to the relay until `finish`."""
+    """An async context manager: `clients` connections that send mail to the relay until `finish`.
 
-    def __init__(self, port: int, chance: random.Random, *, clients: int = 5) -> None:
+    Each rests for `pause` seconds after a message.
+    """
+
+    def __init__(self, port: int, chance: random.Random, *, clients: int = 5, pause: float = 0.0) -> None:
         self.mails: list[Mail] = []
         self._port = port
         self._chance = chance
         self._clients = clients
+        self._pause = pause
         self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -110,6 +114,7 @@ class Load:
                         mail = mail or self._next()
                         await self._submit(client, mail)
                         mail = None
+                        await asyncio.sleep(self._pause)
             except (OSError, EOFError, AssertionError):
                 # Whoever was killed, the relay or the whole program: a mail client tries again.
                 await asyncio.sleep(RECONNECT)
