@@ -182,14 +182,15 @@ def _next_glued(text: str, block: Block, kind: Field) -> tuple[int, tuple[Field,
     else:
         places = list(range(min(len(text), 120)))
     for place in places:
-        found = _glued_label(text[place : place + MAX_VALUE].lstrip())
+        found = _glued_label(text, place)
         if found and found[0] not in (*block.values, kind, Field.OTHER):
             return place, found
     return None
 
 
-def _glued_label(text: str) -> tuple[Field, str, str] | None:
+def _glued_label(text: str, place: int) -> tuple[Field, str, str] | None:
+    ahead = text[place : place + 2 * MAX_LABEL].lstrip()
     for label, kind in QUIRK_NO_COLON.items():
-        if text.startswith(label):
-            return kind, normalised(label), text[len(label) :]
-    return label_of(text)
+        if ahead.startswith(label):
+            return kind, normalised(label), text[place:].lstrip()[len(label) :]
+    return label_of(text[place:].lstrip()) if label_of(ahead) else None

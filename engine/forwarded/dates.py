@@ -131,7 +131,7 @@ def _without_zone(text: str) -> str:
 def _day(text: str, language: str) -> tuple[int, int, int] | None:
     """Year, month and day."""
     if match := IN_NUMBERS.search(text):
-        third = int(match[4]) + (2000 if match[3] == "." and len(match[4]) == 2 else 0)
+        third = int(match[4]) + (2000 if match[3] == "." and len(match[1]) < 3 == len(match[4]) + 1 else 0)
         return _ordered(int(match[1]), int(match[2]), third, len(match[1]), language, text)
     words = [normalised(word) for word in WORD.findall(text)]
     numbers = [int(word) for word in words if word.isdecimal() and len(word) <= 4]

@@ -50,7 +50,8 @@ RULE = re.compile(r"[-–—_=~*#\s]{3,}")
 # A separator and more on one line, as Yahoo writes it: five dashes before and behind the words.
 GLUED = re.compile(r"-{3,}[ \u00a0]{1,3}([^-\n]{3,80}?)[ \u00a0]{1,3}-{3,}(?: |$)")
 UNKNOWN_LABEL = re.compile(r"[^\W\d_][\w .'’()/-]{0,38}[:：]\s*\S")
-YEAR_AND_TIME = re.compile(r"\b(?:19|20)\d\d\b.*\d{1,2}[:.]\d\d|\d{1,2}[:.]\d\d.*\b(?:19|20)\d\d\b")
+YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+TIME = re.compile(r"\d[:.]\d\d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +91,19 @@ def scan(lines: Lines, *, zone: tzinfo | None = None) -> Inline | None:
             continue
         if separators := _separators(line):
             block = _marked_block(lines, number)
-            if place.is_quoted(line.depth) or (block is None and not _is_sure(line)):
+            if place.is_quoted(line.depth) or not (_is_marked_block(block) or _is_sure(line)):
                 place.passes(line)
-                number = max(block.end if block else 0, number + 1)
+                number = block.end
                 continue
-            if place.is_in_answer:
+            if place.is_in_answer or not _is_marked_block(block):
                 return None
-            return _inline(lines, block, _client(line, separators, block.languages), zone) if block else None
+            return _inline(lines, block, _client(line, separators, block.languages), zone)
         if place.may_begin_block and (found := label_of(line.text)) and found[0] in (Field.AUTHOR, Field.DATE):
             block = read_block(lines, number, is_marked=False)
             if _is_block(block) and not place.is_quoted(line.depth):
                 return None if place.is_in_answer else _inline(lines, block, UNMARKED, zone)
-            number = max(block.end, number + 1)
             place.passes(line)
+            number = max(block.end, number + 1)
             continue
         if place.may_begin_block and _is_unknown_block(lines, number) and not place.is_quoted(line.depth):
             return None
@@ -136,8 +137,7 @@ class _Place:
         """Whether a line of that depth is inside a quotation that begins with something else."""
         outside = any(each < depth for each in self._depths)
         inside = any(each >= depth for each in self._depths)
-        introduced = self._answer_depth is not None and depth > self._answer_depth
-        return outside and (inside or introduced)
+        return outside and inside
 
     def passes(self, line: Line) -> None:
         """The line is not the beginning of a block; the next one is looked at."""
@@ -180,24 +180,29 @@ def _is_sure(line: Line) -> bool:
     return RULE.match(line.text) is not None
 
 
-def _marked_block(lines: Lines, number: int) -> Block | None:
-    """The block below the separator at that line."""
+def _marked_block(lines: Lines, number: int) -> Block:
+    """What can be read below the separator at that line; it ends behind the separator at least."""
     separator = lines.at(number)
     assert separator is not None, "the caller has just seen it"
     rest = _glued(separator.text)[1]
-    if rest and (block := read_glued(rest, number)):
-        return block if Field.AUTHOR in block.values else None
-    number += 1
-    for _ in range(MAX_GAP):
-        line = lines.at(number)
-        if line is None or not (line.is_blank or RULE.fullmatch(line.text)):
-            break
-        number += 1
-    line = lines.at(number)
+    if rest and (glued := read_glued(rest, number)):
+        return glued
+    first = number + 1
+    while first - number <= MAX_GAP and (line := lines.at(first)) is not None and _is_drawn_or_blank(line):
+        first += 1
+    line = lines.at(first)
     if line is None or not separator.depth <= line.depth <= separator.depth + 1:
-        return None
-    block = read_block(lines, number, is_marked=True)
-    return block if Field.AUTHOR in block.values and len(block.values) >= 2 else None
+        return Block(end=number + 1)
+    return read_block(lines, first, is_marked=True)
+
+
+def _is_drawn_or_blank(line: Line) -> bool:
+    return line.is_blank or RULE.fullmatch(line.text) is not None
+
+
+def _is_marked_block(block: Block) -> bool:
+    """Whether it is enough below a separator."""
+    return Field.AUTHOR in block.values and len(block.values) >= 2
 
 
 def _is_block(block: Block) -> bool:
@@ -213,7 +218,7 @@ def _is_unknown_block(lines: Lines, number: int) -> bool:
         len(texts) == UNKNOWN_FIELDS
         and all(UNKNOWN_LABEL.match(text[:80]) for text in texts)
         and "@" in texts[0]
-        and any(YEAR_AND_TIME.search(text[:200]) for text in texts)
+        and any(YEAR.search(text[:200]) and TIME.search(text[:200]) for text in texts)
     )
 
 

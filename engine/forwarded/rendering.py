@@ -24,7 +24,8 @@ LINES = frozenset((
     "section", "table", "tbody", "tfoot", "thead", "tr", "ul",
 ))  # fmt: skip
 CELLS = frozenset(("td", "th"))
-UNSEEN = frozenset(("script", "style", "head", "title", "template", "noscript"))
+UNSEEN = frozenset(("script", "style", "title"))
+ADDRESS = re.compile(r"<[^\s<>@]{1,128}@[^\s<>@]{1,255}>")  # written without escaping it, as some scripts do
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
 SPACE = re.compile(r"[ \t\r\n\f\u00a0\u200b]+")
 TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:]{0,30})")
@@ -43,6 +44,8 @@ def html_text(html: str) -> str:
         elif tag is None:
             if not token.startswith(("<!", "<?", "</")):
                 text.write(token)
+        elif ADDRESS.fullmatch(token):
+            text.write(token)
         elif not tag[1] and tag[2].lower() in UNSEEN and not token.endswith("/>"):
             unseen = tag[2].lower()
         else:
@@ -73,14 +76,14 @@ class _Search:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._missing: set[str] = set()
+        self._missing: dict[str, int] = {}
 
     def find(self, what: str, start: int) -> int:
-        if what in self._missing:
+        if start >= self._missing.get(what, start + 1):
             return -1
         place = self._text.find(what, start)
         if place < 0:
-            self._missing.add(what)
+            self._missing[what] = start
         return place
 
 
@@ -142,7 +145,7 @@ class _Text:
                 self._depth = max(0, self._depth + (-1 if closes else 1))
             elif name == "pre":
                 self._pre = max(0, self._pre + (-1 if closes else 1))
-            elif name == "p":
+            elif name == "p" and not closes:
                 self._break()
         elif name in CELLS and closes:
             self._put(" ")
