@@ -1,82 +1,21 @@
-"""Inline forwards as clients write them, and texts that are none: see the files in `inline/`.
-
-A file is for a client. A case begins with "#### " and its title; then what is expected, a line each; then "---" and
-the text. Adding a case needs no Python. Left out fields are expected to be empty. "␣" stands for a non-breaking space,
-"⇥" for a tab. A date without offset is one whose zone the text does not say; "none" one that cannot be read for
-certain. `body` is how the line begins with which the original's body begins. Cases of `none.txt` expect nothing.
-"""
+"""Inline forwards as clients write them, and texts that are none: the files in `inline/` (see `forward_cases`)."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from forward_cases import Case, cases, check
 
-from engine.forwarded import Inline, find_inline
+from engine.forwarded import find_inline
 
 FOLDER = Path(__file__).parent / "inline"
 LANGUAGES = (
     "English", "German", "French", "Spanish", "Italian", "Dutch", "Portuguese", "Swedish", "Danish", "Norwegian",
     "Finnish", "Polish", "Czech", "Russian", "Ukrainian", "Turkish", "Japanese", "Chinese",
 )  # fmt: skip
-
-
-class Case(NamedTuple):
-    """One text and what is expected of it; `expected` is empty when nothing is to be found."""
-
-    name: str
-    expected: dict[str, str]
-    text: str
-
-
-def cases(path: Path) -> list[Case]:
-    """The cases of one file."""
-    found = []
-    for chunk in path.read_text(encoding="utf-8").replace("␣", "\u00a0").replace("⇥", "\t").split("\n#### ")[1:]:
-        head, _, text = chunk.partition("\n---\n")
-        title, *lines = head.split("\n")
-        expected = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
-        found.append(Case(f"{path.stem}: {title}", expected, text))
-    return found
-
-
 FORWARDS = [case for path in sorted(FOLDER.glob("*.txt")) if path.stem != "none" for case in cases(path)]
 LOOK_ALIKES = cases(FOLDER / "none.txt")
-
-
-def listed(value: str) -> tuple[str, ...]:
-    """Addresses of an expectation."""
-    return tuple(each.strip() for each in value.split(",") if each.strip())
-
-
-def written(date: datetime | None) -> str:
-    """A date as expectations write it."""
-    if date is None:
-        return "none"
-    text = date.strftime("%Y-%m-%d %H:%M:%S %z").strip()
-    return text.replace(":00 ", " ") if ":00 " in text else text.removesuffix(":00")
-
-
-def normal(expected: str) -> str:
-    """An expected date in the one form that `written` gives."""
-    if expected == "none":
-        return expected
-    form = "%Y-%m-%d %H:%M" + (":%S" if expected.count(":") == 2 else "") + (" %z" if expected[-5] in "+-" else "")
-    return written(datetime.strptime(expected, form))
-
-
-def check(case: Case, text: str, found: Inline | None) -> None:
-    """Compares what was found with what the case expects."""
-    assert found is not None
-    assert found.author == case.expected["author"]
-    assert found.to == listed(case.expected.get("to", ""))
-    assert found.cc == listed(case.expected.get("cc", ""))
-    assert written(found.date) == normal(case.expected["date"])
-    assert found.subject == case.expected.get("subject", "")
-    assert text[found.body_start :].lstrip("> \t").startswith(case.expected["body"])
-    assert found.body_start == 0 or text[found.body_start - 1] == "\n"
 
 
 @pytest.mark.parametrize("case", FORWARDS, ids=[case.name for case in FORWARDS])
