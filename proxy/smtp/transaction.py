@@ -162,7 +162,7 @@ class MailTransaction:
         if self._refusal is None:
             assert transfer is not None
             if reader.violation is not None:
-                self.refuse(reply(550, f"5.6.11 The message has a line end that is not CRLF: {reader.violation}"))
+                self.refuse(reply(550, f"5.6.11 The message holds what servers may misread: {reader.violation}"))
             elif reader.size > self._limits.message:
                 self.refuse(reply(552, TOO_LARGE))
             elif content:
