@@ -166,6 +166,7 @@ class InProcess:
         self._over = asyncio.Event()
         self._life: asyncio.Task[None]
         self._barriers = 0
+        self.longest_turn = 0.0  # for tests that measure it
         self.ports: list[int] = []
         self.certificates: Certificates | None = None
         self.database: Database

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,8 @@ from sample import sample_directory
 
 from store.database import Database, migrate
 from store.directory import Directory
-from store.spool import NOTE_DELAY, open_readers
+from store.spool import NOTE_DELAY
+from store.spool_reader import open_readers
 
 __all__ = ["Served", "free_port", "provider_table", "sample_directory", "to_toml"]
 
@@ -298,10 +300,16 @@ def _address(listener: Mapping[str, Any]) -> str:
 
 
 def _answers(host: str, port: int, tls: str) -> bool:
-    """Whether a relay process takes connections: it greets. With implicit TLS the handshake would come first."""
+    """Whether a relay process takes connections: the sockets are there before it is, so it must have said something."""
     try:
         with socket.create_connection((host, port), timeout=START_SECONDS) as probe:
-            return tls == "implicit" or probe.recv(3) == b"220"
+            if tls == "implicit":
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+                context.wrap_socket(probe).close()
+                return True
+            return probe.recv(3) == b"220"
     except OSError:
         return False
 
