@@ -27,8 +27,9 @@ from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.smtp.reply import Reply
 from proxy.smtp.session import Envelope
 from store.database import StoreUnavailable
+from store.entry import Entry, EntryKind
 from store.hashes import keyed_hash
-from store.spool import ContentFile, Entry, EntryKind, Spool
+from store.spool import ContentFile, Spool
 
 __all__ = ["Captures", "Directory"]
 

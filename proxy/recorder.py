@@ -27,10 +27,11 @@ from engine.capture import Capture
 from engine.decision import Decision, Outcome, Source
 from proxy.capture import Directory
 from store.database import StoreUnavailable
+from store.entry import Entry, EntryKind
 from store.parser import Parser
 from store.parsing import split, unstuff
 from store.recording import DAY, Batch, Recording, Settled
-from store.spool import Entry, EntryKind, SpoolReader, open_readers, remove_abandoned
+from store.spool_reader import SpoolReader, open_readers, remove_abandoned
 
 __all__ = ["Recorder", "RecorderOptions"]
 

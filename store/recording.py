@@ -20,8 +20,8 @@ from engine.decision import Decision, Flag, Outcome
 from engine.fingerprint import normalised_subject
 from store import schema
 from store.database import Database
+from store.entry import Entry, EntryKind
 from store.hashes import keyed_hash
-from store.spool import Entry, EntryKind
 
 __all__ = ["Batch", "Recording", "Settled"]
 

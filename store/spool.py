@@ -16,9 +16,9 @@ when it ends.
 From the moment a newer generation has its name nothing goes into an older one, not even when the newer one cannot be
 used after all: the recorder may remove the older one then.
 
-The recorder reads the generations in order and keeps its position in the store, in the transaction that holds the
-records. It removes a generation that it has finished. A crash of either side repeats work and loses none: an entry's
-`key` is unique in the store.
+The recorder reads the generations in order (`store.spool_reader`) and keeps its position in the store, in the
+transaction that holds the records. It removes a generation that it has finished. A crash of either side repeats work
+and loses none: an entry's `key` is unique in the store.
 """
 
 from __future__ import annotations
@@ -26,29 +26,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
-import shutil
 import sqlite3
-import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import aiosqlite
 
-__all__ = [
-    "ContentFile",
-    "Done",
-    "Entry",
-    "EntryKind",
-    "Spool",
-    "SpoolReader",
-    "open_readers",
-    "remove_abandoned",
-]
+from store.entry import COLUMNS, PLACES, SCHEMA, Entry, EntryKind, dump, row_of
+from store.spool_reader import LOCK_TIMEOUT, generations
+
+__all__ = ["ContentFile", "Done", "Spool"]
 
 ROTATE_OCTETS = 32 * 1024 * 1024  # a generation's rows are read once and removed whole; 32 MiB is some 5 000 mails
 ROTATE_SECONDS = 300.0  # bounds how long a drained copy stays on disk
@@ -58,63 +47,9 @@ BATCH_OCTETS = 8 * 1024 * 1024
 BACKLOG_OCTETS = 32 * 1024 * 1024
 BACKLOG_ROWS = 10_000  # notes kept in memory while the disk takes none, half of them about gaps at least
 RETRY_SECONDS = 1.0  # between tries to write these
-ABANDONED_SECONDS = 5.0  # a folder without generations that is younger may be a writer's who is just starting
 NOTE_DELAY = 0.2  # seconds a note may wait for company; nobody waits for it
-LOCK_TIMEOUT = 1.0  # seconds until a locked generation is given up for a new one
-
-SCHEMA = """
-create table entry (
-    id integer primary key,
-    key text not null,
-    at real not null,
-    kind text not null,
-    facts text not null,
-    content blob,
-    content_file text,
-    dot_stuffed integer not null,
-    settled integer not null
-)
-"""
-COLUMNS = "key, at, kind, facts, content, content_file, dot_stuffed, settled"
-PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 
 Done = Callable[[Exception | None], None]
-
-
-class EntryKind(StrEnum):
-    """A message with its content, a note about one that was not kept, or a gap: one that should have been."""
-
-    MESSAGE = "message"
-    NOTE = "note"
-    GAP = "gap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One capture on its way to the log.
-
-    `key` is unique for ever; `at` is Unix time in seconds. `content` is mail data as relayed, without the final dot
-    line, still dot-stuffed when `dot_stuffed` says so; a large one lies in `content_file`. `settled` is false until
-    the next hop's verdict is known (policy `closed` journals before the final dot). `facts` are JSON values.
-    """
-
-    key: str
-    at: float
-    kind: EntryKind
-    facts: dict[str, Any]
-    content: bytes | None = None
-    content_file: Path | None = None
-    dot_stuffed: bool = False
-    settled: bool = True
-
-    @property
-    def is_undecided(self) -> bool:
-        """Whether it holds content of which nobody knows yet whether it is to be kept."""
-        return self.kind is EntryKind.MESSAGE and self.facts.get("decisions") is None
-
-    def size(self) -> int:
-        """Octets that the row holds in memory, near enough."""
-        return len(self.content or b"") + 1024
 
 
 class ContentFile:
@@ -197,7 +132,7 @@ class _Generation:
         """All of the batch in one statement, which is one transaction, which is one fsync."""
         self.check()
         places = ", ".join([PLACES] * len(batch))
-        values = [value for waiting in batch for value in _row(waiting.entry)]
+        values = [value for waiting in batch for value in row_of(waiting.entry)]
         await self.connection.execute(f"insert into entry ({COLUMNS}) values {places}", values)  # noqa: S608
         self.check()
         self.octets += sum(waiting.entry.size() for waiting in batch)
@@ -208,7 +143,7 @@ class _Generation:
     async def settle(self, entry: Entry) -> None:
         await self.connection.execute(
             "update entry set settled = 1, kind = ?, facts = ? where key = ?",
-            (entry.kind, _dump(entry.facts), entry.key),
+            (entry.kind, dump(entry.facts), entry.key),
         )
         self.check()
         self.unsettled.discard(entry.key)
@@ -484,7 +419,7 @@ class Spool:
             os.close(self._lock)
         self._lock = lock
         # Where the clock was set back, a dead writer of the same name may have left what is not recorded yet.
-        self._number = max((int(path.stem) for path in _generations(self._home)), default=self._number)
+        self._number = max((int(path.stem) for path in generations(self._home)), default=self._number)
 
     async def _release(self) -> None:
         for timer in (self._flush, self._retry, self._alarm):
@@ -495,166 +430,6 @@ class Spool:
         self._older, self._current = [], None
         if self._lock is not None:
             os.close(self._lock)
-
-
-class SpoolReader:
-    """The reading side of one generation. All methods may block on the disk; none writes a row."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._folder = path.parent
-        self.name = f"{path.parent.name}/{path.stem}"
-        # Not to be made anew: it may have been removed since its name was read.
-        self._connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=rw",
-            uri=True,
-            isolation_level=None,
-            timeout=LOCK_TIMEOUT,
-            check_same_thread=False,
-        )
-
-    def read(self, after: int, *, rows: int, octets: int) -> list[tuple[int, Entry]]:
-        """Entries behind position `after` in order, at most `rows` and about `octets` of content (at least one).
-
-        Raises `sqlite3.Error`, and `ValueError` for a row that makes no sense.
-        Unsettled entries are among them; they may be read again later as settled.
-        """
-        cursor = self._connection.execute(
-            f"select id, {COLUMNS} from entry where id > ? order by id limit ?",  # noqa: S608
-            (after, rows),
-        )
-        found: list[tuple[int, Entry]] = []
-        with contextlib.closing(cursor):
-            try:
-                for row in cursor:
-                    found.append((row[0], self._entry(row[1:])))
-                    octets -= found[-1][1].size()
-                    if octets < 0:
-                        break
-            except (ValueError, sqlite3.DatabaseError):
-                if not found:  # what was read before the trouble is good; the next call begins with the trouble
-                    raise
-        return found
-
-    def read_at(self, positions: Sequence[int], *, settled_only: bool) -> list[tuple[int, Entry]]:
-        """The entries at `positions` in order, or those of them that are settled by now. Raises `sqlite3.Error`."""
-        places = ", ".join("?" * len(positions))
-        cursor = self._connection.execute(
-            f"select id, {COLUMNS} from entry where id in ({places}) and (settled or not ?) order by id",  # noqa: S608
-            (*positions, settled_only),
-        )
-        return [(row[0], self._entry(row[1:])) for row in cursor.fetchall()]
-
-    def is_finished(self, after: int) -> bool:
-        """Whether nothing lies behind `after` and nothing can come: the writer is gone or has gone on."""
-        return self.is_sealed() and not self.read(after, rows=1, octets=1)
-
-    def is_sealed(self) -> bool:
-        """Whether the writer appends no more here."""
-        newest = max((int(path.stem) for path in _generations(self._folder)), default=0)
-        return int(self.path.stem) < newest or self.writer_is_gone()
-
-    def writer_is_gone(self) -> bool:
-        """Whether the process that wrote this has ended, so that an unsettled entry will never be settled."""
-        return not _is_held(self._folder / "lock")
-
-    def remove(self) -> None:
-        """Removes the generation with the bodies its rows name; after a dead writer's last one, the folder too."""
-        for (name,) in self._connection.execute("select content_file from entry where content_file is not null"):
-            (self._folder / name).unlink(missing_ok=True)
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        self.close()
-        self._remove_folder()
-
-    def set_aside(self, folder: Path) -> None:
-        """Moves a generation that cannot be read to `folder`, with the bodies no other names. Raises `OSError`."""
-        self.close()
-        folder.mkdir(exist_ok=True, mode=0o700)
-        paths = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
-        if self.writer_is_gone() and list(_generations(self._folder)) == [self.path]:
-            paths += self._folder.glob("*.content")
-        for path in paths:
-            if path.exists():
-                path.rename(folder / f"{self._folder.name}-{path.name}")
-        self._remove_folder()
-
-    def close(self) -> None:
-        """Closes the database; the reader is of no use afterwards."""
-        self._connection.close()
-
-    def _remove_folder(self) -> None:
-        if not any(_generations(self._folder)) and self.writer_is_gone():
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        key, at, kind, facts, content, content_file, dot_stuffed, settled = row
-        return Entry(
-            key=key,
-            at=at,
-            kind=EntryKind(kind),
-            facts=json.loads(facts),
-            content=content,
-            content_file=self._folder / content_file if content_file else None,
-            dot_stuffed=bool(dot_stuffed),
-            settled=bool(settled),
-        )
-
-
-def open_readers(
-    folder: Path,
-    known: Container[str] = (),
-    *,
-    on_trouble: Callable[[Path, Exception], None] = lambda path, error: None,
-) -> list[SpoolReader]:
-    """A reader for every generation below `folder` whose name is not `known`, each writer's oldest first.
-
-    One that cannot be opened is left out and told of.
-    """
-    readers = []
-    for home in _homes(folder):
-        for path in sorted(_generations(home), key=lambda path: int(path.stem)):
-            if f"{home.name}/{path.stem}" not in known:
-                try:
-                    readers.append(SpoolReader(path))
-                except (OSError, sqlite3.Error) as error:
-                    on_trouble(path, error)
-    return readers
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Removes the folders of writers that ended before they had a generation, or were found without one."""
-    for home in _homes(folder):
-        with contextlib.suppress(OSError):
-            is_young = time.time() - home.stat().st_mtime < ABANDONED_SECONDS
-            if not is_young and not any(_generations(home)) and not _is_held(home / "lock"):
-                shutil.rmtree(home)
-
-
-def _homes(folder: Path) -> list[Path]:
-    try:
-        return sorted(home for home in folder.iterdir() if home.is_dir())
-    except FileNotFoundError:
-        return []
-
-
-def _generations(home: Path) -> Iterator[Path]:
-    return (path for path in home.glob("*.sqlite") if path.stem.isdigit())
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 # These are asked three times for each commit, while clients wait for their 250; pathlib would take five times as long.
@@ -726,20 +501,3 @@ def _sync_all(waiting: Sequence[_Waiting], folder: Path) -> list[tuple[_Waiting,
     except OSError as error:
         return [(each, error) for each in waiting]
     return spoilt
-
-
-def _row(entry: Entry) -> tuple[Any, ...]:
-    return (
-        entry.key,
-        entry.at,
-        entry.kind,
-        _dump(entry.facts),
-        entry.content,
-        entry.content_file.name if entry.content_file else None,
-        entry.dot_stuffed,
-        entry.settled,
-    )
-
-
-def _dump(facts: dict[str, Any]) -> str:
-    return json.dumps(facts, separators=(",", ":"), ensure_ascii=True)

@@ -11,7 +11,7 @@ import pytest
 from log_writer import LogWriter, message
 
 from engine.decision import Source
-from store.spool import EntryKind
+from store.entry import EntryKind
 
 EMAIL_FIELDS = [
     "id",

@@ -9,8 +9,8 @@ from in_process import HASH_KEY, InProcess
 from spooled import LOG, a_message, an_entry, facts, put
 
 from engine.decision import Decision, Direction, Outcome, Reason, Source
+from store.entry import EntryKind
 from store.hashes import keyed_hash
-from store.spool import EntryKind
 
 
 class TestAGap:

@@ -12,7 +12,7 @@ from recording_provider import RecordingProvider
 from smtp_client import Client
 
 from proxy.limits import CapturePolicy, Deadlines
-from store.spool import open_readers
+from store.spool_reader import open_readers
 
 HASTY = Deadlines(failed_login_delay=0.0, drain=1.0, capture=0.05)
 

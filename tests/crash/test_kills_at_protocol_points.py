@@ -22,7 +22,7 @@ from recording_provider import Conversation, RecordingProvider
 from served import Served
 from smtp_client import Client
 
-from store.spool import open_readers
+from store.spool_reader import open_readers
 
 CAPTURE_MEMORY = 16 * 1024
 IN_A_ROW, IN_A_FILE = 400, 100_000  # octets

@@ -15,7 +15,7 @@ from spooled import LOG, SKIP, a_message, an_entry, facts, put, settle, writing
 import proxy.recorder
 from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source
 from proxy.recorder import ATTEMPTS, Unrecorded
-from store.spool import EntryKind
+from store.entry import EntryKind
 
 
 async def test_many_entries_behind_one_without_a_verdict_are_recorded(node: InProcess) -> None:

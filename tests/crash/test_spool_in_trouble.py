@@ -13,7 +13,9 @@ import pytest
 from spooled import an_entry, keys_in, put, settle, writing
 
 import store.spool
-from store.spool import Spool, SpoolReader, open_readers, remove_abandoned
+from store.entry import EntryKind
+from store.spool import Spool
+from store.spool_reader import SpoolReader, open_readers, remove_abandoned
 
 
 def reader_of(folder: Path, name: str) -> SpoolReader:
@@ -208,7 +210,7 @@ class TestNotes:
         monkeypatch.setattr(store.spool, "RETRY_SECONDS", 0.01)
         (tmp_path / "spool").write_text("")
         async with writing(tmp_path / "spool") as (spool, troubles):
-            spool.note(an_entry("gap", kind=store.spool.EntryKind.GAP, content=None))
+            spool.note(an_entry("gap", kind=EntryKind.GAP, content=None))
             await until(lambda: len(troubles) > 4)
             (tmp_path / "spool").unlink()
             await until(lambda: keys_in(tmp_path / "spool") == ["gap"])
@@ -222,13 +224,13 @@ class TestNotes:
         async with writing(tmp_path / "spool") as (spool, _):
             for _ in range(4):
                 for _ in range(6):
-                    spool.note(an_entry(kind=store.spool.EntryKind.NOTE, content=None))
+                    spool.note(an_entry(kind=EntryKind.NOTE, content=None))
                 for _ in range(3):
-                    spool.note(an_entry(kind=store.spool.EntryKind.GAP, content=None))
+                    spool.note(an_entry(kind=EntryKind.GAP, content=None))
                 assert await put(spool, an_entry()) is not None
             kinds = [each.entry.kind for each in (*spool._backlog, *spool._notes)]
             assert len(kinds) == 10
-            assert kinds.count(store.spool.EntryKind.GAP) >= 5
+            assert kinds.count(EntryKind.GAP) >= 5
 
     async def test_do_not_keep_a_closing_spool_on_a_full_disk(self, tmp_path: Path) -> None:
         """It tried without end and without a pause until the supervisor killed it."""

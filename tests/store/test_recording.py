@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from engine.decision import Outcome, Reason, Source
 from store import schema
+from store.entry import EntryKind
 from store.recording import Batch, Settled
-from store.spool import EntryKind
 
 TABLES = [
     schema.email,

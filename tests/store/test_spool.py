@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from spooled import an_entry, keys_in, put, settle, writing
 
 from store import spool as spool_module
-from store.spool import Entry, EntryKind, Spool, SpoolReader, open_readers
+from store.entry import Entry, EntryKind
+from store.spool import Spool
+from store.spool_reader import SpoolReader, open_readers
 
 
 def entries_in(folder: Path) -> list[Entry]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from store import spool as spool_module
-from store.spool import Entry, EntryKind, Spool, open_readers
+from store.entry import Entry, EntryKind
+from store.spool import Spool
+from store.spool_reader import open_readers
 
 
 def entry(key: str, kind: EntryKind = EntryKind.MESSAGE) -> Entry:

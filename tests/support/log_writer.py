@@ -11,11 +11,11 @@ import engine
 from engine.capture import Capture
 from engine.decision import Decision, Outcome, Source
 from store.database import Database
+from store.entry import Entry, EntryKind
 from store.hashes import keyed_hash
 from store.lookups import Lookups
 from store.parsing import ParseLimits, parse, split
 from store.recording import Batch, Recording, Settled
-from store.spool import Entry, EntryKind
 
 __all__ = ["LogWriter", "message"]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source
-from store.spool import ContentFile, Entry, EntryKind, Spool, open_readers
+from store.entry import Entry, EntryKind
+from store.spool import ContentFile, Spool
+from store.spool_reader import open_readers
 
 __all__ = ["LOG", "SKIP", "a_message", "an_entry", "facts", "keys_in", "put", "settle", "writing"]
 
