@@ -35,7 +35,9 @@ COMMANDS = st.sampled_from(
         b"BDAT 4 LAST\r\n\r\n.\r", b"BDAT 30\r\nhalf a chunk",
     ]
 )  # fmt: skip
-CONTENT = st.sampled_from([b"\r\n.\r\n", b".\r\n", b".", b"\r\n", FIELDS, b"x" * 700, FIELDS + b"hi\r\n.\r\n"])
+CONTENT = st.sampled_from(
+    [b"\r\n.\r\n", b".\r\n", b".", b"\r\n", FIELDS + b"a\n.\nb\r\n.\r\n", FIELDS, b"x" * 700, FIELDS + b"hi\r\n.\r\n"]
+)
 ILLEGAL = st.one_of(
     st.sampled_from(
         [
@@ -254,6 +256,9 @@ class Sessions(RuleBasedStateMachine):
             for tap in self.wire.taps:
                 if tap.end in ("delivered", "refused", "lost"):
                     assert went_on(tap, self.wire), "content did not go on as it was"
+                    if not tap.is_chunked:
+                        plain = bytes(tap.octets).replace(b"\r\n", b"")
+                        assert not set(plain) & set(b"\r\n\0"), "a message with a bare line end was ended"
 
     @invariant()
     def no_secret_is_shown(self) -> None:
