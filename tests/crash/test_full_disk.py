@@ -138,3 +138,15 @@ async def test_the_program_ends_in_time_on_a_full_disk(tmp_path: Path, pki: Pki)
         await submit(served, mails(0))
         assert await served.terminate() == 0
         assert "do not end and are killed" not in served.log_text()
+
+
+async def test_the_program_starts_on_a_full_disk_and_lets_mail_pass(tmp_path: Path, pki: Pki) -> None:
+    during = mails(10)
+    async with on_small_disk(tmp_path, pki, "open") as (served, provider, disk):
+        await submit(served, mails(0))
+        await served.terminate()
+        disk.fill()
+        await served.start()
+        await submit(served, during)
+        assert [each.replies[0][:3] for each in during] == [b"250"] * len(SIZES)
+        assert len(provider.messages) == 2 * len(SIZES)
