@@ -17,7 +17,9 @@ A header block is
 - below a block that was recognised but cannot be used (no address of an author, labels of a language not known):
   what comes below it is further inside.
 
-What is inside the original, further forwards and quotations among it, is its body.
+What is inside the original, further forwards and quotations among it, is its body. An answer in Outlook's manner has
+the same shape as a forward and is taken as one: it was sent to the forwarding address. A forward whose only header is
+a line like "On ... wrote:" (Outlook 2019 for Mac) looks like an answer and is not taken.
 The result is a claim by who forwarded, never a proof: it is to be flagged `unverified_forward`.
 
 **Bounds.** The block begins within `lines.MAX_SEARCH` characters; each line is looked at a bounded number of times,

@@ -81,6 +81,14 @@ class TestExactness:
         assert attached_originals(octets) == [SECOND]
         assert attached_originals(octets.replace(b"--outer--\r\n\r\n", b"")) == [SECOND, ORIGINAL]
 
+    def test_boundaries_that_repeat_inside_each_other_end_together(self) -> None:
+        inner = multipart(multipart(TEXT, boundary=b"inner"), boundary=b"inner")
+        assert attached_originals(HEAD + multipart(inner, attached(SECOND))) == [SECOND]
+
+    def test_a_header_section_that_ends_at_a_boundary_is_no_part_of_the_next(self) -> None:
+        octets = HEAD + multipart(b"Content-Type: message/rfc822", TEXT, attached(SECOND))
+        assert attached_originals(octets) == [SECOND]
+
     def test_space_behind_a_boundary_does_not_count(self) -> None:
         octets = mail(attached(SECOND)).replace(b"--outer\r\n", b"--outer \t\r\n")
         assert attached_originals(octets) == [SECOND]

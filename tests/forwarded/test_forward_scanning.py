@@ -121,7 +121,7 @@ class TestAnyText:
             assert found.author in text
 
     @settings(deadline=None)
-    @given(st.sampled_from(FORWARDS), st.lists(st.sampled_from("abc .,!?äж日\n"), max_size=60).map("".join))
+    @given(st.sampled_from(FORWARDS), st.lists(st.sampled_from("abc .,!?äж日\n:-@019/*_()"), max_size=60).map("".join))
     def test_a_note_before_the_forward_changes_nothing(self, case: Case, note: str) -> None:
         alone, behind = find_inline(case.text), find_inline(f"{note}\n\n{case.text}")
         assert alone is not None

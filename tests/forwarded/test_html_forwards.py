@@ -82,6 +82,9 @@ class TestBounds:
         assert "".join(tokens(html)) == html
         assert Counted.looked_at <= 6 * len(html) + 100
 
+    def test_the_depth_of_quotations_is_bounded(self) -> None:
+        assert html_text("<blockquote>" * 100 + "x") == "> " * 20 + "x\n"
+
     def test_what_is_written_is_bounded(self) -> None:
         html = "<blockquote>" * 100 + "<p>" * 200_000
         assert len(html_text(html)) <= MAX_TEXT + 1000
