@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -27,7 +27,7 @@ import store
 from certs import CertificateError, Certificates, client_context
 from engine.decision import Decision
 from onrecord.listening import ServeError, bind
-from onrecord.process import listen_to_signals, run_loop
+from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.capture import Captures
@@ -269,6 +269,6 @@ def _configure_log(settings: Settings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )

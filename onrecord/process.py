@@ -1,13 +1,31 @@
-"""What every process of the program does around its work: a loop, and the signals that end it."""
+"""What every process of the program does around its work: a loop, the signals that end it, and where it reports."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["listen_to_signals", "run_loop"]
+__all__ = ["Patient", "listen_to_signals", "run_loop"]
+
+
+class Patient:
+    """A text stream whose troubles are nobody else's: mail goes on when its report has no room or no reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Writes `text`, or loses it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Writes what is held back, or keeps it for later."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> int:

@@ -97,10 +97,12 @@ def _start(child: Child, life: int, our_end: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         status = child.run(life)
     except BaseException:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # a disk without room must not make a child go on as its parent
+                stream.flush()
         os._exit(status)
 
 

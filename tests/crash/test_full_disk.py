@@ -27,11 +27,11 @@ SIZES = (400, 8_000, 60_000, 400)  # in rows and in files
 
 @asynccontextmanager
 async def on_small_disk(
-    folder: Path, pki: Pki, policy: str
+    folder: Path, pki: Pki, policy: str, *, part: str = "data"
 ) -> AsyncIterator[tuple[Served, RecordingProvider, SmallDisk]]:
-    """The program with its data on a small disk."""
+    """The program with its data on a small disk, or all of its folder."""
     settings = {"capture": {"policy": policy}, "limits": {"capture_memory": CAPTURE_MEMORY}}
-    with small_disk(folder / "data", mebibytes=MEBIBYTES) as disk:
+    with small_disk(folder / part, mebibytes=MEBIBYTES) as disk:
         async with (
             RecordingProvider() as provider,
             Served(folder, pki, providers=[provider], settings=settings) as served,
@@ -150,3 +150,20 @@ async def test_the_program_starts_on_a_full_disk_and_lets_mail_pass(tmp_path: Pa
         await submit(served, during)
         assert [each.replies[0][:3] for each in during] == [b"250"] * len(SIZES)
         assert len(provider.messages) == 2 * len(SIZES)
+
+
+async def test_mail_flows_when_there_is_no_room_for_the_program_to_report_either(tmp_path: Path, pki: Pki) -> None:
+    """A line of the report that could not be written came out as an error where the message was, and it had no 250."""
+    before, after = mails(0), mails(10)
+    during = [make_mail(100 + number, 400) for number in range(40)]  # their lines fill the page that the log has
+    async with on_small_disk(tmp_path, pki, "open", part="") as (served, provider, disk):
+        await submit(served, before)
+        await served.drained()
+        disk.fill()
+        await submit(served, during)
+        assert [each.replies[0][:3] for each in during] == [b"250"] * len(during)
+        disk.free()
+        await submit(served, after)
+        await until_gaps(served, len(during))
+        await served.drained()
+        assert_once(before + after, provider_without(provider, during), served.data / "onrecord.sqlite")
