@@ -140,8 +140,8 @@ class Session:
             self._provider_ends(reply(421, "4.4.2 The mail provider closed the connection"))
 
     def shut_down(self) -> bool:
-        """The program is ending. False when a message is on its way, which may still end well."""
-        if self._transaction.transfer is not None or not self._queue.is_empty or self._conversation.holds:
+        """The program is ending. False while a transaction is open or a reply is owed: both may still end well."""
+        if self._transaction.is_open or not self._queue.is_empty or self._conversation.holds:
             return False
         self._conversation.end(reply(421, "4.3.2 The relay is shutting down; try again"))
         return True

@@ -36,6 +36,11 @@ class MailTransaction:
         self._refusal: bytes | None = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether MAIL has begun a transaction that has not ended (RFC 5321 §3.3)."""
+        return self.transfer is not None or self._envelope.reverse_path is not None
+
+    @property
     def reads_data(self) -> bool:
         """Whether what the client sends is mail data, so that the provider owes no reply."""
         return self._reader is not None
