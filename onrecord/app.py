@@ -84,25 +84,36 @@ def serve(
     os.set_blocking(wake, False)
     os.set_blocking(ring, False)
 
+    def close_sockets(*, but: int | None = None) -> None:
+        """A port is closed only when nobody has its sockets, so each process keeps none but its own."""
+        for number, row in enumerate(sockets):
+            for each in row if number != but else ():
+                for one in each:
+                    one.close()
+
     def worker(number: int) -> Callable[[int], int]:
         def run(life: int) -> int:
             census.claim(number)
+            close_sockets(but=number)
             return _run_relay(settings, certificates, contexts, sockets[number], census, hash_key, ring=ring, life=life)
 
         return run
+
+    def apart(run: Callable[[int], int]) -> Callable[[int], int]:
+        def run_apart(life: int) -> int:
+            close_sockets()
+            return run(life)
+
+        return run_apart
 
     children = [Child(name=f"relay {n}", run=worker(n), stage=1) for n in range(settings.workers)]
     children.append(
         Child(name="recorder", run=lambda life: _run_recorder(settings, hash_key, wake, life, on_decision), stage=2)
     )
     children += companions
+    for child in children[settings.workers :]:
+        child.run = apart(child.run)
     log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
-
-    def close_sockets() -> None:
-        for row in sockets:
-            for each in row:
-                for one in each:
-                    one.close()
 
     return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
 
