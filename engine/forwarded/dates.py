@@ -62,7 +62,9 @@ def parse_in_any(text: str, languages: Sequence[str], zone: tzinfo | None = None
     When none can, the other languages are asked, and count where all that can read it agree.
     """
     text = text[:MAX_DATE]
-    for language in sorted(languages, key=lambda each: _weekday(text, each) is None):
+    if _weekday(text, "en") is None:
+        languages = sorted(languages, key=lambda each: _weekday(text, each) is None)
+    for language in languages:
         if (date := parse_date(text, language, zone)) is not None:
             return date, language
     if IN_NUMBERS.search(text):  # where the order was not certain, other languages do not know it better

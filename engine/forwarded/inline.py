@@ -46,7 +46,7 @@ MAX_GAP = 4  # empty or drawn lines between separator and block, and between blo
 MAX_SEPARATOR = 200
 MAX_SUBJECT = 2000
 MAX_DATE = 200
-UNMARKED = "Outlook"  # the client that writes no separator; some webmail does as it does
+UNMARKED = (Separator("Outlook", ""),)  # who writes no separator; some webmail does as Outlook does
 UNKNOWN_FIELDS = 4  # adjacent lines with labels of no known language that make a block: Outlook's four
 RULE = re.compile(r"[-–—_=~*#\s]{3,}")
 # A separator and more on one line, as Yahoo writes it: five dashes before and behind the words.
@@ -99,11 +99,11 @@ def scan(lines: Lines, *, zone: tzinfo | None = None) -> Inline | None:
                 continue
             if place.is_in_answer or not _is_marked_block(block):
                 return None
-            return _inline(lines, block, _client(line, separators, block.languages), zone)
+            return _inline(lines, block, separators, _dashes(line), zone)
         if place.may_begin_block and (found := label_of(line.text)) and found[0] in (Field.AUTHOR, Field.DATE):
             block = read_block(lines, number, is_marked=False)
             if _is_block(block) and not place.is_quoted(line.depth):
-                return None if place.is_in_answer else _inline(lines, block, UNMARKED, zone)
+                return None if place.is_in_answer else _inline(lines, block, UNMARKED, 0, zone)
             place.passes(line)
             number = max(block.end, number + 1)
             continue
@@ -224,19 +224,23 @@ def _is_unknown_block(lines: Lines, number: int) -> bool:
     )
 
 
-def _client(line: Line, separators: tuple[Separator, ...], languages: tuple[str, ...]) -> str:
-    """Which of the clients with these words it is, by the dashes and then by the language."""
-    dashes = len(line.text) - len(line.text.lstrip("-"))
-    return max(separators, key=lambda each: (DASHES.get(each.client) == dashes, each.language in languages)).client
+def _dashes(line: Line) -> int:
+    return len(line.text) - len(line.text.lstrip("-"))
 
 
-def _inline(lines: Lines, block: Block, client: str, zone: tzinfo | None) -> Inline | None:
+def _inline(
+    lines: Lines, block: Block, separators: tuple[Separator, ...], dashes: int, zone: tzinfo | None
+) -> Inline | None:
     """The values of a block; `None` when nobody can be named as its author."""
     author = addresses.author_of(block.values[Field.AUTHOR])
     if author is None:
         return None
     written = block.values.get(Field.DATE, "")
-    date, language = parse_in_any(written[:MAX_DATE], block.languages, zone)
+    spoken = {each.language for each in separators}
+    languages = sorted(block.languages, key=lambda language: language not in spoken)
+    date, language = parse_in_any(written[:MAX_DATE], languages, zone)
+    # Clients that use the same words differ in their dashes, and then in their languages.
+    by_layout = max(separators, key=lambda each: (DASHES.get(each.client) == dashes, each.language in languages))
     return Inline(
         author=author,
         to=addresses.read(block.values.get(Field.TO, "")),
@@ -245,7 +249,7 @@ def _inline(lines: Lines, block: Block, client: str, zone: tzinfo | None) -> Inl
         date_written=written[:MAX_DATE],
         subject=" ".join(block.values.get(Field.SUBJECT, "").split())[:MAX_SUBJECT],
         body_start=_body_start(lines, block.end),
-        client=client,
+        client=by_layout.client,
         language=language,
     )
 

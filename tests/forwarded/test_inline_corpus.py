@@ -14,6 +14,10 @@ LANGUAGES = (
     "English", "German", "French", "Spanish", "Italian", "Dutch", "Portuguese", "Swedish", "Danish", "Norwegian",
     "Finnish", "Polish", "Czech", "Russian", "Ukrainian", "Turkish", "Japanese", "Chinese",
 )  # fmt: skip
+CLIENTS = {
+    "gmail": "Gmail", "outlook": "Outlook", "outlook_on_the_web": "Outlook", "apple_mail": "Apple Mail",
+    "thunderbird": "Thunderbird", "yahoo": "Yahoo",
+}  # fmt: skip
 FORWARDS = [case for path in sorted(FOLDER.glob("*.txt")) if path.stem != "none" for case in cases(path)]
 LOOK_ALIKES = cases(FOLDER / "none.txt")
 
@@ -51,7 +55,16 @@ def test_the_corpus_is_as_large_as_it_is_said_to_be() -> None:
     assert len(LOOK_ALIKES) >= 20
 
 
-@pytest.mark.parametrize("client", ["gmail", "outlook", "outlook_on_the_web", "apple_mail", "thunderbird", "yahoo"])
+@pytest.mark.parametrize(
+    "case", [case for case in FORWARDS if case.name.split(":")[0] in CLIENTS], ids=lambda case: case.name
+)
+def test_the_client_is_told_by_its_layout(case: Case) -> None:
+    found = find_inline(case.text)
+    assert found is not None
+    assert found.client == CLIENTS[case.name.split(":")[0]]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_is_there_in_twelve_languages_and_more(client: str) -> None:
     titles = [case.name for case in FORWARDS if case.name.startswith(f"{client}: ")]
     assert len({language for language in LANGUAGES if any(language in title for title in titles)}) >= 12
