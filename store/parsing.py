@@ -24,11 +24,14 @@ from engine.decision import Flag
 from engine.directory import Switches
 from engine.fingerprint import date_of, fingerprint, identity
 from engine.header import decode_text
+from engine.message import Message
 
 __all__ = ["ParseLimits", "parse", "unstuff"]
 
 PART = 1024 * 1024  # octets of content in one compressed part
 MAX_NAME = 255
+OCTETS_FOR_CHARACTER = 16  # at most: four of UTF-8, of which quoted-printable makes twelve, and soft line breaks
+READ_AS_IT_COMES = (b"", b"7bit", b"8bit", b"binary", b"quoted-printable")
 SLOW_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "uu", "zip", "bz2"))
 # The parser ends a line at a bare CR, too.
 NESTING_MARK = re.compile(rb"(?:^|\r)content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
@@ -92,9 +95,12 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
         "html": "",
         "attachments": [],
     }
+    needed = octets[: len(section) + limits.text * OCTETS_FOR_CHARACTER] if _is_one_text(message) else octets
+    if len(needed) < len(octets):
+        flags.add(Flag.BODY_TRUNCATED)
     try:
-        _check_shape(octets, limits)
-        _read_parts(message_from_bytes(octets, policy=compat32), result, flags, keep, limits)
+        _check_shape(needed, limits)
+        _read_parts(message_from_bytes(needed, policy=compat32), result, flags, keep, limits)
     except Unparsed as error:
         flags.add(Flag.UNPARSED)
         result["trouble"] = str(error)
@@ -111,6 +117,19 @@ def split(octets: bytes) -> tuple[bytes, bytes]:
         return b"", octets[2:]
     end = octets.find(b"\r\n\r\n")
     return (octets[: end + 2], octets[end + 4 :]) if end >= 0 else (octets, b"")
+
+
+def _is_one_text(message: Message) -> bool:
+    """Whether the whole body is text to show, so that its first part is all that the parser must see.
+
+    It takes ten times the memory of what it reads, and a minute for a gigabyte. Base64 is left to it whole: it gives up
+    where the end is missing.
+    """
+    kind = message.content_type
+    encoding = (message.header.first(b"content-transfer-encoding") or b"").lower()
+    is_text = kind.partition(b";")[0].strip() in (b"", b"text/plain", b"text/html")
+    is_attached = b"name" in kind or message.header.has((b"content-disposition",))
+    return is_text and not is_attached and encoding in READ_AS_IT_COMES
 
 
 def _check_shape(octets: bytes, limits: ParseLimits) -> None:
