@@ -30,8 +30,9 @@ __all__ = ["ParseLimits", "parse", "unstuff"]
 
 PART = 1024 * 1024  # octets of content in one compressed part
 MAX_NAME = 255
-OCTETS_FOR_CHARACTER = 16  # at most: four of UTF-8, of which quoted-printable makes twelve, and soft line breaks
-READ_AS_IT_COMES = (b"", b"7bit", b"8bit", b"binary", b"quoted-printable")
+# By encoding: the octets for one character at most, four of UTF-8; quoted-printable makes twelve of these, and soft
+# line breaks.
+CHARACTER = {b"": 4, b"7bit": 4, b"8bit": 4, b"binary": 4, b"quoted-printable": 16}
 SLOW_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "uu", "zip", "bz2"))
 # The parser ends a line at a bare CR, too.
 NESTING_MARK = re.compile(rb"(?:^|\r)content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
@@ -95,7 +96,7 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
         "html": "",
         "attachments": [],
     }
-    needed = octets[: len(section) + limits.text * OCTETS_FOR_CHARACTER] if _is_one_text(message) else octets
+    needed = _needed(octets, section, message, limits)
     if len(needed) < len(octets):
         flags.add(Flag.BODY_TRUNCATED)
     try:
@@ -119,8 +120,8 @@ def split(octets: bytes) -> tuple[bytes, bytes]:
     return (octets[: end + 2], octets[end + 4 :]) if end >= 0 else (octets, b"")
 
 
-def _is_one_text(message: Message) -> bool:
-    """Whether the whole body is text to show, so that its first part is all that the parser must see.
+def _needed(octets: bytes, section: bytes, message: Message, limits: ParseLimits) -> bytes:
+    """What the parser must see: where the whole body is text to show, only as much as can be kept of it.
 
     It takes ten times the memory of what it reads, and a minute for a gigabyte. Base64 is left to it whole: it gives up
     where the end is missing.
@@ -129,7 +130,9 @@ def _is_one_text(message: Message) -> bool:
     encoding = (message.header.first(b"content-transfer-encoding") or b"").lower()
     is_text = kind.partition(b";")[0].strip() in (b"", b"text/plain", b"text/html")
     is_attached = b"name" in kind or message.header.has((b"content-disposition",))
-    return is_text and not is_attached and encoding in READ_AS_IT_COMES
+    if not is_text or is_attached or encoding not in CHARACTER:
+        return octets
+    return octets[: len(section) + limits.text * CHARACTER[encoding]]
 
 
 def _check_shape(octets: bytes, limits: ParseLimits) -> None:
