@@ -26,6 +26,7 @@ from system import Site, System
 
 SYSTEMS: dict[str, Callable[[Site], System]] = PEERS | {LOGGED: start_logged, UNLOGGED: start_unlogged}
 HERE = Path(__file__).resolve().parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
 
 
 def main() -> int:
@@ -47,8 +48,16 @@ def main() -> int:
     text = f"{machine.describe(sys.argv[1:])}\n\n{text}"
     path.with_suffix(".md").write_text(text)
     print(text)
+    if given.write and not lost:
+        _write(text)
     print(f"Written to {path} and {path.with_suffix('.md').name}.", file=sys.stderr)
     return 1 if lost else 0
+
+
+def _write(text: str) -> None:
+    before, begin, rest = DOCUMENT.read_text().partition("<!-- figures -->\n")
+    _, end, after = rest.partition("<!-- end of figures -->\n")
+    DOCUMENT.write_text(f"{before}{begin}{text}{end}{after}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long the generator starts messages (2)")
     parser.add_argument("--cells", type=_names(CELLS), default=list(CELLS), help=f"of {', '.join(CELLS)}")
     parser.add_argument("--systems", type=_names(SYSTEMS), default=list(SYSTEMS), help=f"of {', '.join(SYSTEMS)}")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder with settings, logs and databases")
     return parser.parse_args()
 
