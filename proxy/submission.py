@@ -37,6 +37,7 @@ class Submission(asyncio.Protocol):
         self._clock = relay.clock
         self._transport: asyncio.Transport | None = None
         self._leg: ProviderLeg | None = None
+        self._dialling: asyncio.Task[None] | None = None
         self._provider: Provider | None = door.provider
         self._peer = ""
         self._pauses: set[str] = set()
@@ -121,6 +122,9 @@ class Submission(asyncio.Protocol):
             self._transport.close()
 
     def drop_provider(self) -> None:
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None:
+            dialling.cancel()
         leg, self._leg = self._leg, None
         if leg is not None:
             leg.drop()
@@ -141,7 +145,7 @@ class Submission(asyncio.Protocol):
         if self._provider is None:
             self._session.provider_failed(Failure.NO_ROUTE.value)
         else:
-            self._relay.tasks.create_task(self._dial(self._provider))
+            self._dialling = self._relay.tasks.create_task(self._dial(self._provider))
 
     def upgrade_client(self) -> None:
         assert self._transport is not None
@@ -206,6 +210,7 @@ class Submission(asyncio.Protocol):
         try:
             leg = await self._relay.dial(provider)
         except DialError as error:
+            self._dialling = None
             log.warning("provider not reached", session=self.id, provider=provider.name, cause=str(error))
             self._session.provider_failed(error.failure.value)
             return
@@ -213,6 +218,7 @@ class Submission(asyncio.Protocol):
             leg.drop()
             self._relay.sessions.discard(self)
             return
+        self._dialling = None
         self._leg = leg
         self._last_activity = self._clock()
         leg.on_pause = lambda on: self._pause("provider", on=on)

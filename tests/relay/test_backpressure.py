@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 from in_process import InProcess
+from pki import Pki
 from recording_provider import Conversation, RecordingProvider
-from smtp_client import Client
+from served import Served
+from smtp_client import Client, plain
+
+from proxy.route import Listener, Tls
 
 MIB = 1024 * 1024
 HEADER = (
@@ -116,3 +120,91 @@ class TestASlowClient:
             assert relay.held() < 4 * MIB
             client.start_reading()
             assert await client.reply() == long_reply
+
+
+class TestWhileWeWait:
+    @pytest.mark.parametrize("step", ["greeting", "EHLO", "AUTH", "DATA", "QUIT"])
+    async def test_what_is_sent_ahead_is_bounded(self, tmp_path: Path, step: str) -> None:
+        """Where the provider's answer decides what the next octets are, they wait unread."""
+        async with (
+            RecordingProvider(replies={step: never}) as provider,
+            InProcess(tmp_path, [provider]) as relay,
+            Client(relay.port) as client,
+        ):
+            await client.reply()
+            client.send(b"EHLO client.example\r\n")
+            if step not in ("greeting", "EHLO"):
+                await client.reply()
+                client.send(b"AUTH PLAIN " + plain() + b"\r\n")
+            if step in ("DATA", "QUIT"):
+                await client.reply()
+                await client.address(b"kim@cust.example")
+                client.send(step.encode() + b"\r\n")
+            await relay.heard(client.sent)
+            before = relay.session.heard
+            assert await relay.saturate(client, b"NOOP\r\n", most=KERNEL) - before < 2 * MIB
+            assert relay.held() < 2 * MIB
+
+    async def test_octets_wait_while_tls_with_the_client_begins(self, tmp_path: Path, pki: Pki) -> None:
+        """What follows the handshake at once is read once, in order, and after it."""
+        listener = Listener(tls=Tls.STARTTLS, provider="provider")
+        async with (
+            RecordingProvider() as provider,
+            InProcess(tmp_path, [provider], pki=pki, listeners=[listener]) as relay,
+            Client(relay.port) as client,
+        ):
+            await client.greet()
+            await client.start_tls(pki.client_context())
+            client.send(b"EHLO client.example\r\nAUTH PLAIN " + plain() + b"\r\nNOOP\r\nVRFY x\r\n")
+            assert [each[:3] for each in await client.replies(4)] == [b"250", b"235", b"250", b"252"]
+
+
+class TestOnTheProgramsLoop:
+    """uvloop, TLS on both legs, and the memory of the process as the kernel counts it."""
+
+    LISTENERS = ({"tls": "implicit"},)
+    MOST = 96 * MIB  # never needed; the socket buffers of the kernel take some
+    SLACK = 24 * MIB  # of allocators and TLS buffers, and of the socket buffers that the process may fill
+
+    async def test_a_provider_that_reads_nothing(self, tmp_path: Path, pki: Pki) -> None:
+        async with (
+            RecordingProvider(tls=Tls.IMPLICIT, context=pki.server_context()) as provider,
+            Served(tmp_path, pki, providers=[provider], listeners=self.LISTENERS) as served,
+            Client(served.port, context=pki.client_context()) as client,
+        ):
+            await client.begin()
+            await client.address(b"kim@cust.example")
+            await client.say(b"DATA\r\n")
+            before = served.resident_memory()
+            provider.pause()
+            client.send(HEADER)
+            taken = await self.push(client, LINES)
+            assert served.resident_memory() - before < self.SLACK
+            provider.resume()
+            assert (await client.say(b".\r\n")).startswith(b"250")
+            assert served.resident_memory() - before < self.SLACK
+            assert provider.messages[0].mail_data == HEADER + LINES * taken
+
+    async def test_a_client_that_takes_no_replies(self, tmp_path: Path, pki: Pki) -> None:
+        async with (
+            RecordingProvider() as provider,
+            Served(tmp_path, pki, providers=[provider], listeners=self.LISTENERS) as served,
+            Client(served.port, context=pki.client_context()) as client,
+        ):
+            await client.begin()
+            before = served.resident_memory()
+            client.stop_reading()
+            await self.push(client, b"VRFY x\r\n")
+            assert served.resident_memory() - before < self.SLACK
+
+    async def push(self, client: Client, octets: bytes) -> int:
+        """Sends `octets` until they are not taken any more; how often. Fails when there is no end to it."""
+        count = 65536 // len(octets)
+        for number in range(1, self.MOST // 65536):
+            client.send(octets * count)
+            try:
+                async with asyncio.timeout(1.0):
+                    await client.writer.drain()
+            except TimeoutError:
+                return number * count
+        raise AssertionError("the relay reads without bound")

@@ -420,3 +420,21 @@ class TestTheClient:
             client.send(b"BDAT 6000 LAST\r\n" + b"x" * 6000)
             assert (await client.rest()).startswith(b"552 5.3.4")
             assert provider.messages == []
+
+    @pytest.mark.parametrize("manner", ["reset", "close"])
+    async def test_gone_while_the_provider_is_dialled_leaves_nothing_waiting(self, tmp_path: Path, manner: str) -> None:
+        """A provider that does not greet would else be waited for as long as its deadline, for nobody."""
+
+        async def never(conversation: Conversation, line: bytes) -> bytes:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        replies = {"greeting": never}
+        async with RecordingProvider(replies=replies) as provider, InProcess(tmp_path, [provider]) as relay:
+            async with Client(relay.port) as client:
+                await client.reply()
+                client.send(b"EHLO client.example\r\n")
+                await provider.until(lambda: provider.is_busy)
+                client.reset() if manner == "reset" else client.writer.close()
+                await relay.until_idle()
+            await provider.until_idle()
