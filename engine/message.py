@@ -97,7 +97,7 @@ def _ids(values: list[bytes]) -> tuple[str, ...]:
     """Ids without brackets. A bare word is one when it has an "@", or when nothing else is there (rules.md 4.1)."""
     if not values:
         return ()
-    text = b" ".join(values)[-MAX_IDS_FIELD:].decode("utf-8", "surrogateescape")
+    text = b" ".join(values)[-MAX_IDS_FIELD:].decode("utf-8", "replace")
     words = MSG_ID.findall(text)
     ids = tuple(bracketed or bare for bracketed, bare in words if bracketed or "@" in bare)
     return ids or tuple(bare for _, bare in words[:1])

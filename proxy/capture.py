@@ -216,6 +216,9 @@ class MessageTap:
                 answers = await self._captures.directory.ask(question)
         except (StoreUnavailable, TimeoutError):
             self._captures.counts["undecided"] += 1
+        except Exception as error:  # of one strange message, which must not end every session of the process
+            self._captures.counts["judging_failed"] += 1
+            log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
         self._asking = False
         if answers is not None:
             try:

@@ -260,7 +260,12 @@ class Submission(asyncio.Protocol):
             self._session.receive(early)
 
     async def _check_user(self, login: str, then: Callable[[bool], None]) -> None:
-        then(await self._relay.captures.is_known(login))
+        try:
+            is_known = await self._relay.captures.is_known(login)
+        except Exception as error:  # of one strange login, which must not end every session of the process
+            log.error("a login could not be looked up", session=self.id, cause=type(error).__name__)
+            is_known = False
+        then(is_known)
 
     def _provider_replied(self, answer: Reply) -> None:
         self._session.provider_replied(answer)

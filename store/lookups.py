@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ CACHED_ADDRESSES = 100_000
 VERSION_SECONDS = 1.0
 REFRESH_SECONDS = 0.5
 IN_LIST = 500  # values of one IN list
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -224,8 +226,10 @@ async def _load_addresses(connection: AsyncConnection, cache: _Cache, forms: lis
     found = {form: _Found() for form in forms}
     holders: dict[tuple[str, int], dict[int, None]] = {}
     contacts: dict[tuple[str, int], list[tuple[int, str, int | None]]] = {}
-    for start in range(0, len(forms), IN_LIST):
-        some = forms[start : start + IN_LIST]
+    # Octets that are no UTF-8 stand as surrogates here, which the database cannot be asked for; nobody has such a form.
+    texts = [form for form in forms if form.isascii() or not SURROGATE.search(form)]
+    for start in range(0, len(texts), IN_LIST):
+        some = texts[start : start + IN_LIST]
         address = schema.user_address
         for form, portal, user in await connection.execute(
             select(address.c.canonical, address.c.portal, address.c.user)

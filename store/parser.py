@@ -28,7 +28,7 @@ import zstandard
 import engine
 from engine.decision import Flag
 from engine.fingerprint import date_of, fingerprint, identity
-from store.parsing import PART, ParseLimits, parse, split, unstuff
+from store.parsing import PART, ParseLimits, clean, parse, split, unstuff
 
 __all__ = ["Keep", "Parser"]
 
@@ -141,15 +141,15 @@ async def _read_plainly(content: bytes | Path, dot_stuffed: bool, keep: Keep, tr
     for number, start in enumerate(range(0, max(len(whole), 1), PART)):
         await keep(digest, number, packer.compress(whole[start : start + PART]))
     return {
-        "identity": identity(message) or f"fingerprint {print_}",
+        "identity": clean(identity(message) or f"fingerprint {print_}"),
         "fingerprint": print_,
         "message_id": message.message_id,
         "parents": list(message.parents),
-        "subject": message.subject.encode("utf-8", "replace").decode(),
+        "subject": clean(message.subject),
         "date": date.timestamp() if date else None,
-        "from": list(message.authors),
-        "to": list(message.to),
-        "cc": list(message.cc),
+        "from": [clean(each) for each in message.authors],
+        "to": [clean(each) for each in message.to],
+        "cc": [clean(each) for each in message.cc],
         "size": len(whole),
         "content": digest,
         "text": "",

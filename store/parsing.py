@@ -26,7 +26,7 @@ from engine.fingerprint import date_of, fingerprint, identity
 from engine.header import decode_text
 from engine.message import Message
 
-__all__ = ["ParseLimits", "parse", "unstuff"]
+__all__ = ["ParseLimits", "clean", "parse", "unstuff"]
 
 PART = 1024 * 1024  # octets of content in one compressed part
 MAX_NAME = 255
@@ -81,15 +81,15 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
     date = date_of(message)
     flags = set(kinds(message, Switches())[0])
     result: dict[str, Any] = {
-        "identity": identity(message) or f"fingerprint {print_}",
+        "identity": clean(identity(message) or f"fingerprint {print_}"),
         "fingerprint": print_,
         "message_id": message.message_id,
         "parents": list(message.parents),
-        "subject": _clean(message.subject),
+        "subject": clean(message.subject),
         "date": date.timestamp() if date else None,
-        "from": [_clean(each) for each in message.authors],
-        "to": [_clean(each) for each in message.to],
-        "cc": [_clean(each) for each in message.cc],
+        "from": [clean(each) for each in message.authors],
+        "to": [clean(each) for each in message.to],
+        "cc": [clean(each) for each in message.cc],
         "size": len(octets),
         "content": _keep(octets, keep),
         "text": "",
@@ -164,7 +164,7 @@ def _read_parts(
         whole = "\n".join(texts[kind])
         if len(whole) > limits.text:
             flags.add(Flag.BODY_TRUNCATED)
-        result[key] = _clean(whole[: limits.text])
+        result[key] = clean(whole[: limits.text])
 
 
 def _leaves(mime: MimeMessage) -> Iterator[MimeMessage]:
@@ -194,8 +194,8 @@ def _attach(
         flags.add(Flag.ATTACHMENT_TOO_LARGE)
     result["attachments"].append(
         {
-            "name": _clean(name)[:MAX_NAME],
-            "type": _clean(kind)[:200],
+            "name": clean(name)[:MAX_NAME],
+            "type": clean(kind)[:200],
             "size": len(octets),
             "content": None if too_large else _keep(octets, keep),
         }
@@ -235,6 +235,6 @@ def _keep(octets: bytes, keep: Callable[[str, int, bytes], None]) -> str:
     return digest
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Text that a database and JSON take: no lone surrogates, no NUL."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
