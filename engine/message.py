@@ -18,6 +18,21 @@ MAX_IDS_FIELD = 65536
 # Reply marks of common clients and languages, at the beginning of a subject; a number may stand in brackets ("Re[2]:").
 REPLY_WORDS = "re|aw|sv|vs|antw|odp|ynt|r"
 REPLY_MARK = re.compile(rf"\s*(?:{REPLY_WORDS})(?:\[\d+\])?\s*:", re.IGNORECASE)
+# What `engine.correspondence` and section 4 of the rules look at; fields of one kind begin alike.
+DECIDING_FIELDS = (
+    b"in-reply-to",
+    b"references",
+    b"list-id",
+    b"list-post",
+    b"list-unsubscribe",
+    b"precedence",
+    b"auto-submitted",
+    b"x-autoreply",
+    b"x-autorespond",
+    b"content-class",
+    b"x-microsoft-cdo-busystatus",
+)
+DECIDING_TYPES = (b"multipart/report", b"text/calendar")
 # An id behind its bracket, whether or not the closing one is there, or else a bare word, which takes all that could
 # begin an id: a pattern that asked for the "@" at once would try each place of a long word anew.
 MSG_ID = re.compile(r"<\s*([^<>\s]+)|([^<>\s,;\"]+)")
@@ -65,6 +80,11 @@ class Message:
     def has_reply_mark(self) -> bool:
         """Whether the subject says so, which proves nothing (rules.md 4.2)."""
         return REPLY_MARK.match(self.subject) is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its addresses matters to a decision: no list, no report, no answer, nothing automatic."""
+        return not self.header.has(DECIDING_FIELDS) and not self.content_type.startswith(DECIDING_TYPES)
 
     @property
     def content_type(self) -> bytes:

@@ -35,6 +35,7 @@ __all__ = ["Captures", "Directory"]
 
 log = structlog.get_logger("capture")
 
+REMEMBERED = 10_000  # verdicts; people write to the same people
 UNDECIDED_MEMORY = 1024 * 1024  # a message that is not decided yet goes to no file below this
 ASK_SECONDS = 2.0  # a store that is slower than this counts as away
 
@@ -48,25 +49,33 @@ class Directory(Protocol):
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """The answer from the store. Raises `StoreUnavailable`."""
 
+    def token(self) -> object | None:
+        """An object that stays the same while answers stay true; `None` when that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """What the engine said, as the spool keeps it: decisions, and keyed hashes of the addresses that are no user's."""
+
+    answers: tuple[Answer, ...]
+    decisions: tuple[Decision, ...]
+    values: list[dict[str, Any]]
+    addresses: list[str]
+    logs: bool
+
 
 @dataclass(slots=True, kw_only=True)
 class _Judgement:
-    """What the engine was asked and what it said. `decisions` is `None` while nobody could be asked."""
+    """What was captured, and what the engine said. `verdict` is `None` while nobody could be asked."""
 
     message: Message
     capture: Capture
-    question: Question
-    answers: tuple[Answer, ...] | None = None
-    decisions: tuple[Decision, ...] | None = None
+    verdict: _Verdict | None = None
 
     @property
     def logs(self) -> bool:
         """Whether any portal logs the message."""
-        return any(each.outcome is Outcome.LOG for each in self.decisions or ())
-
-    def decide(self, answers: tuple[Answer, ...]) -> None:
-        self.answers = answers
-        self.decisions = engine.decide_each(self.capture, self.message, answers)
+        return self.verdict is not None and self.verdict.logs
 
 
 class Captures:
@@ -90,6 +99,8 @@ class Captures:
         self.deadlines = deadlines
         self.tasks = tasks
         self.counts: Counter[str] = Counter()
+        self._remembered: dict[object, _Verdict] = {}
+        self._token: object | None = None
         self._hash_key = hash_key
         self._prefix = os.urandom(12).hex()
         self._serial = 0
@@ -135,14 +146,34 @@ class Captures:
         """The keyed hash of the message's id, if it has one."""
         return [keyed_hash(self._hash_key, message.message_id)] if message.message_id else []
 
-    def hashes(self, judgement: _Judgement) -> dict[str, Any]:
-        """Keyed hashes of the message's id and of the addresses that are no user's (rules.md 8.2)."""
-        users = {address for answer in judgement.answers or () for address in answer.users}
-        outside = {canonical(address) for address in judgement.question.addresses} - users
-        return {
-            "message_ids": self.message_ids(judgement.message),
-            "addresses": sorted(keyed_hash(self._hash_key, address) for address in outside),
-        }
+    def remembered(self, judgement: _Judgement) -> _Verdict | None:
+        """The verdict on an earlier message of which everything that decides was the same, if it is still true."""
+        if not judgement.message.is_plain or (token := self.directory.token()) is None:
+            return None
+        if token is not self._token:
+            self._token = token
+            self._remembered.clear()
+        return self._remembered.get(_what_decides(judgement))
+
+    def decide(self, judgement: _Judgement, question: Question, answers: tuple[Answer, ...]) -> _Verdict:
+        """The verdict of the engine."""
+        decisions = engine.decide_each(judgement.capture, judgement.message, answers)
+        users = {address for answer in answers for address in answer.users}
+        outside = {canonical(address) for address in question.addresses} - users
+        return _Verdict(
+            answers=answers,
+            decisions=decisions,
+            values=[each.to_json() for each in decisions],
+            addresses=sorted(keyed_hash(self._hash_key, address) for address in outside),
+            logs=any(each.outcome is Outcome.LOG for each in decisions),
+        )
+
+    def remember(self, judgement: _Judgement, verdict: _Verdict) -> None:
+        """Keeps a verdict that rests on what the directory says now, for messages like this one."""
+        if judgement.message.is_plain and self.directory.token() is self._token is not None:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[_what_decides(judgement)] = verdict
 
 
 class MessageTap:
@@ -200,16 +231,21 @@ class MessageTap:
             refused=tuple(path for path, verdict in verdicts if not verdict.is_positive),
             login=self._login,
         )
+        self._judgement = judgement = _Judgement(message=message, capture=capture)
+        if (verdict := self._captures.remembered(judgement)) is not None:
+            self._decided(verdict)
+            return
         question = engine.question(capture, message)
-        self._judgement = _Judgement(message=message, capture=capture, question=question)
         answers = self._captures.directory.answer(question)
         if answers is not None:
-            self._decided(answers)
+            verdict = self._captures.decide(judgement, question, answers)
+            self._captures.remember(judgement, verdict)
+            self._decided(verdict)
         else:
             self._asking = True
-            self._captures.tasks.create_task(self._ask(question))
+            self._captures.tasks.create_task(self._ask(judgement, question))
 
-    async def _ask(self, question: Question) -> None:
+    async def _ask(self, judgement: _Judgement, question: Question) -> None:
         answers: tuple[Answer, ...] | None = None
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -222,7 +258,7 @@ class MessageTap:
         self._asking = False
         if answers is not None:
             try:
-                self._decided(answers)
+                self._decided(self._captures.decide(judgement, question, answers))
             except Exception as error:  # as in header_section
                 self._captures.counts["judging_failed"] += 1
                 log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
@@ -230,11 +266,10 @@ class MessageTap:
             then, self._continue = self._continue, None
             then()
 
-    def _decided(self, answers: tuple[Answer, ...]) -> None:
-        judgement = self._judgement
-        assert judgement is not None
-        judgement.decide(answers)
-        if not judgement.logs:
+    def _decided(self, verdict: _Verdict) -> None:
+        assert self._judgement is not None
+        self._judgement.verdict = verdict
+        if not verdict.logs:
             self._keeps = False
             self._drop_content()
 
@@ -243,7 +278,7 @@ class MessageTap:
             return
         self._chunks.append(octets)
         self._in_memory += len(octets)
-        is_decided = self._judgement is not None and self._judgement.decisions is not None
+        is_decided = self._judgement is not None and self._judgement.verdict is not None
         if self._in_memory > (self._captures.limits.capture_memory if is_decided else UNDECIDED_MEMORY):
             self._spill()
 
@@ -329,7 +364,7 @@ class MessageTap:
         self._decide_as_undelivered()
         if self._journal_key is not None:
             self._settle_as_nothing()
-        elif judgement is not None and judgement.answers is not None:
+        elif judgement is not None and judgement.verdict is not None:
             self._note_skip()
 
     def lose(self) -> None:
@@ -358,7 +393,7 @@ class MessageTap:
     def _is_nobodys(self) -> bool:
         """Whether it is settled that no portal logs the message."""
         judgement = self._judgement
-        return judgement is not None and judgement.decisions is not None and not judgement.logs
+        return judgement is not None and judgement.verdict is not None and not judgement.logs
 
     def _put(self, entry: Entry, done: Callable[[Exception | None], None]) -> None:
         """Hands `entry` to the spool and calls `done` once, at the latest when the capture's deadline has passed."""
@@ -401,18 +436,18 @@ class MessageTap:
 
     def _note_entry(self, key: str, kind: EntryKind, more: dict[str, Any]) -> Entry:
         facts = self._facts() | more
-        if self._judgement is not None:
-            facts |= self._captures.hashes(self._judgement)
+        if (judgement := self._judgement) is not None:
+            facts["message_ids"] = self._captures.message_ids(judgement.message)
+            facts["addresses"] = judgement.verdict.addresses if judgement.verdict is not None else []
         return Entry(key=key, at=time.time(), kind=kind, facts=facts)
 
     def _facts(self) -> dict[str, Any]:
-        judgement = self._judgement
-        decisions = judgement.decisions if judgement is not None else None
+        verdict = self._judgement.verdict if self._judgement is not None else None
         return {
             "source": Source.RELAY,
             "session": self._session,
             "login": self._login,
-            "decisions": None if decisions is None else [each.to_json() for each in decisions],
+            "decisions": None if verdict is None else verdict.values,
         }
 
     def _note(self, kind: EntryKind, more: dict[str, Any]) -> None:
@@ -420,7 +455,7 @@ class MessageTap:
 
     def _note_skip(self) -> None:
         judgement = self._judgement
-        if judgement is not None and judgement.decisions:
+        if judgement is not None and judgement.verdict is not None and judgement.verdict.decisions:
             self._captures.counts["skipped"] += 1
             self._note(EntryKind.NOTE, {})
         else:
@@ -434,9 +469,10 @@ class MessageTap:
     def _decide_as_undelivered(self) -> None:
         """Decides again, now that nobody has got the message."""
         judgement = self._judgement
-        if judgement is not None and judgement.answers is not None:
+        if judgement is not None and judgement.verdict is not None:
+            question = engine.question(judgement.capture, judgement.message)
             judgement.capture = Capture(source=Source.RELAY, recipients=(), login=self._login)
-            judgement.decide(judgement.answers)
+            judgement.verdict = self._captures.decide(judgement, question, judgement.verdict.answers)
 
     def _settle_as_nothing(self) -> None:
         if self._journal_key is not None:
@@ -449,6 +485,12 @@ class MessageTap:
         if self._file is not None and self._journal_key is None:
             self._file.discard()
             self._file = None
+
+
+def _what_decides(judgement: _Judgement) -> object:
+    """All that the verdict on a plain message rests on, besides the directory."""
+    message, capture = judgement.message, judgement.capture
+    return capture.login, capture.recipients, capture.refused, message.authors, message.to, message.cc
 
 
 def _unstuff(section: bytes) -> bytes:

@@ -75,6 +75,12 @@ class Lookups:
             self._gathered(question)  # nobody waits for it; but without it every session would wait once a second
         return answer
 
+    def token(self) -> object | None:
+        """An object that stays the same while answers stay true; `None` when the directory must be looked at again."""
+        if self._clock() - self._checked > REFRESH_SECONDS or self._has_rung():
+            return None
+        return self._cache
+
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """The answer. Questions asked in one turn of the loop share their queries. Raises `StoreUnavailable`."""
         return await asyncio.shield(self._gathered(question))
