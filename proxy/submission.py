@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import structlog
 
@@ -145,17 +145,17 @@ class Submission(asyncio.Protocol):
         if self._provider is None:
             self._session.provider_failed(Failure.NO_ROUTE.value)
         else:
-            self._dialling = self._relay.tasks.create_task(self._dial(self._provider))
+            self._dialling = self._start(self._dial(self._provider))
 
     def upgrade_client(self) -> None:
         assert self._transport is not None
         self._upgrading = True
         self._transport.pause_reading()
         self._transport.write(reply(220, "2.0.0 Ready to start TLS"))
-        self._relay.tasks.create_task(self._upgrade(self._transport))
+        self._start(self._upgrade(self._transport))
 
     def check_user(self, login: str, then: Callable[[bool], None]) -> None:
-        self._relay.tasks.create_task(self._check_user(self._complete(login), then))
+        self._start(self._check_user(self._complete(login), then))
 
     def tap(self, envelope: Envelope) -> Tap | None:
         login = self._session.login
@@ -205,6 +205,17 @@ class Submission(asyncio.Protocol):
             self._transport.abort()
 
     # -- tasks --------------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._relay.tasks.create_task(self._alone(work))
+
+    async def _alone(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes wrong in a task of this session ends this session, and not all those of the group."""
+        try:
+            await work
+        except Exception as error:
+            log.error("a session failed", session=self.id, cause=type(error).__name__)
+            self.abort()
 
     async def _dial(self, provider: Provider) -> None:
         try:

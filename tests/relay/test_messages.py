@@ -438,3 +438,23 @@ class TestTheClient:
                 client.reset() if manner == "reset" else client.writer.close()
                 await relay.until_idle()
             await provider.until_idle()
+
+
+async def test_a_fault_in_one_session_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(provider: object) -> None:
+        raise RuntimeError("a fault that nobody foresaw")
+
+    async with (
+        RecordingProvider() as provider,
+        InProcess(tmp_path, [provider]) as relay,
+        Client(relay.port) as client,
+    ):
+        await client.begin()
+        with monkeypatch.context() as patch:
+            patch.setattr(relay.relay, "dial", fail)
+            async with Client(relay.port) as unlucky:
+                await unlucky.reply()
+                unlucky.send(b"EHLO client.example\r\n")
+                assert await unlucky.rest() == b""
+        assert (await client.submit(MESSAGE)).startswith(b"250")
+        assert "a session failed" in [each["event"] for each in relay.log]
