@@ -11,7 +11,7 @@ from in_process import InProcess, route_to
 from recording_provider import Conversation, RecordingProvider
 from smtp_client import Client
 
-from proxy.limits import Limits
+from proxy.limits import CapturePolicy, Limits
 from proxy.route import LineEndings
 
 FIELDS = b"Date: Tue, 3 Feb 2026 10:00:00 +0000\r\nMessage-ID: <1@acme.example>\r\n"
@@ -305,6 +305,26 @@ class TestTheProvider:
             assert await relay.emails() == []
             gaps = await relay.gaps()
             assert [gap.kind for gap in gaps] == (["outcome_unknown"] if recipient == b"kim@cust.example" else [])
+
+    @pytest.mark.parametrize("policy", list(CapturePolicy))
+    async def test_dies_once_it_has_accepted(self, tmp_path: Path, policy: CapturePolicy) -> None:
+        """Its verdict stands, whether or not the capture was done when it went."""
+
+        def accept_and_die(conversation: Conversation, line: bytes) -> bytes:
+            asyncio.get_running_loop().call_soon(conversation.abort)  # behind the reply
+            return b"250 2.0.0 taken as 1\r\n"
+
+        async with (
+            RecordingProvider(replies={"end of data": accept_and_die}) as provider,
+            InProcess(tmp_path, [provider], policy=policy) as relay,
+            Client(relay.port) as client,
+        ):
+            await client.begin()
+            assert await client.submit(MESSAGE) == b"250 2.0.0 taken as 1\r\n"
+            assert (await client.rest()).startswith(b"421 4.4.2 ")
+            assert len(provider.messages) == 1
+            assert len(await relay.emails()) == 1
+            assert await relay.gaps() == []
 
     async def test_dies_between_messages(self, tmp_path: Path) -> None:
         async with (
