@@ -9,8 +9,8 @@ No clock, no database, no network: values in, values out. No answer means that t
 
 from __future__ import annotations
 
-from engine.deciding import decide, decide_each, question
+from engine.deciding import decide, decide_each, needs_proof, question, waits_for_parents
 from engine.explanation import explain
 from engine.message import read
 
-__all__ = ["decide", "decide_each", "explain", "question", "read"]
+__all__ = ["decide", "decide_each", "explain", "needs_proof", "question", "read", "waits_for_parents"]

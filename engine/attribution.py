@@ -39,7 +39,7 @@ def attribute_outgoing(parties: Parties) -> Attributed | None:
 
 def attribute_incoming(
     parties: Parties,
-    contact: Contact,
+    contact: Contact | None,
     eligible: Sequence[User],
     *,
     blocking: frozenset[int],
@@ -72,10 +72,11 @@ def attribute_incoming(
 
 
 def _by_owner(
-    parties: Parties, contact: Contact, users: Sequence[User], eligible: Sequence[User], blocking: frozenset[int]
+    parties: Parties, contact: Contact | None, users: Sequence[User], eligible: Sequence[User], blocking: frozenset[int]
 ) -> Attributed:
     """Several users: the owner of the sending contact, addressed or not; else the first eligible one in order."""
-    owner = parties.answer.owners.get(contact.owner) if contact.owner is not None else None
+    number = contact.owner if contact is not None else None
+    owner = parties.answer.owners.get(number) if number is not None else None
     if owner is not None and owner.active and owner.id not in blocking:
         return Attributed(owner, Attribution.CONTACT_OWNER)
     ids = {each.id for each in eligible}

@@ -6,7 +6,7 @@ stand side by side here and are inverse to each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -86,6 +86,7 @@ class Reason(StrEnum):
     NOT_DELIVERED = "not_delivered"
     UNAUTHENTICATED_SENDER = "unauthenticated_sender"
     UNPARSEABLE = "unparseable"
+    THREAD_STOPPED = "thread_stopped"
 
 
 class Attribution(StrEnum):
@@ -101,6 +102,7 @@ class Attribution(StrEnum):
     OWNER_INACTIVE = "owner_inactive"
     ENVELOPE_RECIPIENT = "envelope_recipient"
     CAPTURED_MAILBOX = "captured_mailbox"
+    FORWARDER = "forwarder"
 
 
 class Flag(StrEnum):
@@ -119,6 +121,7 @@ class Flag(StrEnum):
     ATTACHMENT_TOO_LARGE = "attachment_too_large"
     BODY_TRUNCATED = "body_truncated"
     UNPARSED = "unparsed"
+    UNAUTHENTICATED = "unauthenticated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,10 @@ class UserRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the rule said of one message in one portal. `detail` holds the inputs that the explanation names."""
+    """What the rule said of one message in one portal.
+
+    `creates` are the addresses, as written, for which a contact is made when the message is recorded.
+    """
 
     portal: int
     source: Source
@@ -151,7 +157,11 @@ class Decision:
     user: UserRef | None = None
     attribution: Attribution | None = None
     flags: frozenset[Flag] = frozenset()
-    detail: tuple[tuple[str, str], ...] = ()
+    creates: tuple[str, ...] = ()
+
+    def skipped(self, reason: Reason) -> Decision:
+        """A skip in the place of this log, about the same user and contacts."""
+        return replace(self, outcome=Outcome.SKIP, reason=reason, attribution=None, flags=frozenset(), creates=())
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values; absent and empty members are left out."""
@@ -171,8 +181,8 @@ class Decision:
             value["attribution"] = self.attribution
         if self.flags:
             value["flags"] = sorted(self.flags)
-        if self.detail:
-            value["detail"] = [list(pair) for pair in self.detail]
+        if self.creates:
+            value["creates"] = list(self.creates)
         return value
 
     @classmethod
@@ -189,7 +199,7 @@ class Decision:
                 user=UserRef(id=value["user"][0], address=value["user"][1]) if "user" in value else None,
                 attribution=Attribution(value["attribution"]) if "attribution" in value else None,
                 flags=frozenset(Flag(each) for each in value.get("flags", ())),
-                detail=tuple((name, text) for name, text in value.get("detail", ())),
+                creates=tuple(value.get("creates", ())),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a decision: {error!r}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.decision import Attribution, Decision, Direction, Flag, Outcome, Reason
+from engine.decision import Attribution, Decision, Direction, Flag, Outcome, Reason, Source
 
 __all__ = ["explain"]
 
@@ -11,12 +11,12 @@ BECAUSE = {
     Reason.RECEIVED_FROM_CONTACT: "{contacts} sent it, and the portal logs all emails with existing contacts",
     Reason.REPLY_TO_LOGGED: "{contacts} answers a message that was logged",
     Reason.BCC_ADDRESS: "{user} sent a copy to the portal's BCC address",
-    Reason.FORWARDING_ADDRESS: "{user} forwarded it to the portal's forwarding address",
+    Reason.FORWARDING_ADDRESS: "it was forwarded to the portal's forwarding address",
     Reason.MANUAL_LOG: "{user} asked for it to be logged",
     Reason.NO_EXISTING_CONTACT: "nobody {side} is an existing contact",
     Reason.MODE_REPLIES_ONLY: "{are} but the portal logs replies only and {no_reply}",
     Reason.THREAD_UNPROVEN: "{are} but the portal logs replies only and nothing proves that it answers logged mail",
-    Reason.PENDING_PARENT: "{are} and what this message answers may still be logged, so it waits",
+    Reason.PENDING_PARENT: "what it answers may still be logged, so it waits",
     Reason.ALL_CONTACTS_NEVER_LOG: "{contacts} {is_are} on the Never Log list",
     Reason.NEVER_LOG_MESSAGE_SCOPE: "an address on the message is on the Never Log list, which bars the whole message",
     Reason.PERSONAL_NEVER_LOG: "{contacts} {is_are} on the personal Never Log list of {user}",
@@ -38,9 +38,14 @@ BECAUSE = {
     Reason.FORWARD_NOT_PARSED: "no forwarded original was found in it",
     Reason.ERASED_ADDRESS: "the address was erased and must not come back",
     Reason.NOT_DELIVERED: "the next hop accepted it for no recipient, so it was not sent",
-    Reason.UNAUTHENTICATED_SENDER: "the login does not belong to the contact whose address is in From",
+    Reason.UNAUTHENTICATED_SENDER: "nothing proves that whoever stands in From sent it, and the portal asks for proof",
+    Reason.THREAD_STOPPED: "somebody asked that nothing more of this thread be logged",
     Reason.UNPARSEABLE: "no author could be read from it",
 }
+# The same reason, where a decision has more to tell.
+BORROWED = "the login does not belong to the contact whose address is in From"
+UNMATCHED = "somebody answered from another address what was logged with {contacts}"
+REFERRED = "whoever wrote it is no contact, refers to logged mail only in passing, and answers none of it directly"
 HOW = {
     Attribution.AUTHOR: "who wrote it",
     Attribution.LOGIN: "whose login sent it",
@@ -51,6 +56,7 @@ HOW = {
     Attribution.OWNER_MISSING: "the first user it names, because several got it and the contact has no owner",
     Attribution.OWNER_INACTIVE: "the first user it names, because several got it and the contact's owner is inactive",
     Attribution.ENVELOPE_RECIPIENT: "who got it without being named in it",
+    Attribution.FORWARDER: "who forwarded it",
     Attribution.CAPTURED_MAILBOX: "in whose mailbox it was found",
 }
 
@@ -60,11 +66,12 @@ def explain(decision: Decision) -> str:
     contacts = _join([each.address for each in decision.contacts])
     is_are = "are" if len(decision.contacts) > 1 else "is"
     incoming = decision.direction is Direction.INCOMING
-    because = BECAUSE[decision.reason].format(
+    nobody = "whoever wrote it" if incoming or decision.direction is None else "everybody it was sent to"
+    because = _reason(decision).format(
         user=decision.user.address if decision.user else "the user",
-        contacts=contacts or "the sender",
+        contacts=contacts or nobody,
         is_are=is_are,
-        are=f"{contacts or 'the sender'} {is_are} {'a contact' if is_are == 'is' else 'contacts'},",
+        are=f"{contacts or nobody} {is_are} {'a contact' if is_are == 'is' else 'contacts'},",
         side="who wrote it" if incoming else "it was sent to",
         no_reply="this message answers nothing that was logged"
         if incoming
@@ -78,6 +85,18 @@ def explain(decision: Decision) -> str:
     if Flag.FROM_MISMATCH in decision.flags:
         sentence += " while From names somebody else"
     return sentence + "."
+
+
+def _reason(decision: Decision) -> str:
+    """The clause of the reason."""
+    match decision.reason:
+        case Reason.UNAUTHENTICATED_SENDER if decision.source in (Source.RELAY, Source.BCC):
+            return BORROWED
+        case Reason.REPLY_TO_LOGGED if Flag.UNMATCHED_SENDER in decision.flags:
+            return UNMATCHED
+        case Reason.THREAD_UNPROVEN if not decision.contacts:
+            return REFERRED
+    return BECAUSE[decision.reason]
 
 
 def _join(names: list[str]) -> str:

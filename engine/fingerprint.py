@@ -10,29 +10,57 @@ from email.utils import parsedate_to_datetime
 from engine.address import canonical
 from engine.message import REPLY_WORDS, Message
 
-__all__ = ["date_of", "fingerprint", "identity", "normalised_subject"]
+__all__ = ["date_of", "essence", "header_print", "id_key", "keys", "normalised_subject"]
 
 FORWARD_WORDS = "fwd?|wg|tr|rv|enc|vl|doorst|pd|i"
 MARKS = re.compile(rf"^(?:(?:{REPLY_WORDS}|{FORWARD_WORDS})(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
 
 
-def identity(message: Message) -> str | None:
-    """Message-ID and author (6.1); `None` without a usable id."""
-    if not message.message_id or not message.authors:
-        return None
-    return f"{message.message_id} {canonical(message.authors[0])}"
-
-
-def fingerprint(message: Message, body_hash: str) -> str:
-    """A hash of author, sorted To and Cc, subject without marks, date to the second, and body (6.2)."""
+def header_print(message: Message) -> str:
+    """A hash of what two copies of one message share whatever servers did to them: author, sorted To and Cc, subject
+    without marks, date to the second.
+    """
     date = date_of(message)
-    parts = [
+    return _hash(
         canonical(message.authors[0]) if message.authors else "",
         " ".join(sorted({canonical(each) for each in (*message.to, *message.cc)})),
         normalised_subject(message.subject),
         str(int(date.timestamp())) if date else "",
-        body_hash,
-    ]
+    )
+
+
+def keys(message: Message, body_hash: str) -> list[str]:
+    """What another copy of the message has at least one of: its id with author, subject and date (6.1), and the
+    fingerprint of header section and body (6.2).
+
+    Subject and date belong to the first because ids are reused, by mistake or to keep another message out of the log.
+    Without a date a fingerprint says little, so it counts only for what has no id either.
+    """
+    is_named = bool(message.message_id and message.authors)
+    found = []
+    if not is_named or date_of(message) is not None:
+        found.append(_hash("fingerprint", header_print(message), body_hash))
+    if is_named:
+        found.append(id_key(message.message_id or "", essence(message)))
+    return found
+
+
+def essence(message: Message) -> str:
+    """A hash of author, subject without marks, and date to the second: two messages with one id differ in it."""
+    date = date_of(message)
+    return _hash(
+        canonical(message.authors[0]) if message.authors else "",
+        normalised_subject(message.subject),
+        str(int(date.timestamp())) if date else "",
+    )
+
+
+def id_key(message_id: str, of: str) -> str:
+    """The key by an id that a message with the essence `of` is known by, be it its own or one given on the way."""
+    return _hash("id", message_id, of)
+
+
+def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

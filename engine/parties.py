@@ -21,7 +21,8 @@ class Parties:
     """`authors`, `headers` (To then Cc) and `envelope` are canonical addresses, capture addresses left out.
 
     A recipient whom the next hop refused is in none of them (rules.md 3.8). `envelope` is `None` where the path has
-    none; `everybody` is all three; `written` gives the written form of each address.
+    none; `everybody` is all three; `written` gives the written form of each address. `exposes_capture_address` when one
+    stands in To or Cc for all to see.
     """
 
     answer: Answer
@@ -32,19 +33,22 @@ class Parties:
     login: str | None
     mailbox: str | None
     everybody: tuple[str, ...]
+    exposes_capture_address: bool
 
     @classmethod
     def of(cls, capture: Capture, message: Message, answer: Answer) -> Parties:
         """Reads the parties of `message` as the portal of `answer` sees them."""
         subaddressed = answer.portal.subaddressed_domains
         capturing = answer.portal.capture_addresses
+        # Those of other portals, too: nobody may become a contact of this one by them.
+        nobody = {*capturing, *capture.capture_addresses}
         written: dict[str, str] = {}
 
         def forms(addresses: Iterable[str]) -> tuple[str, ...]:
             found: dict[str, None] = {}
             for address in addresses:
                 form = canonical(address, subaddressed)
-                if form not in capturing:
+                if form not in nobody:
                     written.setdefault(form, address)
                     found[form] = None
             return tuple(found)
@@ -63,6 +67,7 @@ class Parties:
             canonical(capture.login, subaddressed) if capture.login else None,
             canonical(capture.mailbox, subaddressed) if capture.mailbox else None,
             (*authors, *headers, *(envelope or ())),
+            bool(capturing) and any(canonical(each, subaddressed) in capturing for each in (*message.to, *message.cc)),
         )
 
     def without_authors(self) -> Parties:

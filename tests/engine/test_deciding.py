@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from people import ANN, BO, BOB, CONTACTS, CY, DEE, KIM, USERS, answer, changed, mail, portal, relayed, seen
+from people import (
+    ANN,
+    BCC,
+    BO,
+    BOB,
+    CONTACTS,
+    CY,
+    DEE,
+    FORWARD,
+    KIM,
+    USERS,
+    answer,
+    changed,
+    mail,
+    passing,
+    portal,
+    relayed,
+    seen,
+    thread,
+)
 
-from engine import decide, decide_each, question, read
-from engine.capture import Capture
-from engine.decision import Decision, Direction, Flag, Outcome, Reason
+from engine import decide, decide_each, explain, needs_proof, question, read
+from engine.authentication import Proof
+from engine.capture import Capture, Folder
+from engine.case import Case
+from engine.decision import Decision, Direction, Flag, Outcome, Reason, Source
 from engine.directory import Answer, Contact, NeverLogScope, Portal, Rule, User
+from engine.fingerprint import header_print
 from engine.message import Message
 
 SENT = mail("ann@acme.example", "kim@cust.example")
@@ -40,6 +63,32 @@ class TestQuestion:
 
     def test_without_a_login_the_mailbox_chooses_the_portal(self) -> None:
         assert question(IN_ANNS_MAILBOX, RECEIVED).login == "ann@acme.example"
+        assert question(IN_ANNS_MAILBOX, RECEIVED).concerned == frozenset()
+
+    def test_where_mail_passes_its_recipients_choose_the_portals(self) -> None:
+        asked = question(passing("ann@acme.example", "pat@beta.example"), RECEIVED)
+        assert asked.login is None
+        assert asked.concerned == {"ann@acme.example", "pat@beta.example"}
+
+    def test_what_it_answers_is_asked_for(self) -> None:
+        message = mail("kim@cust.example", "ann@acme.example", In_Reply_To="<2@x>", References="<1@x> <2@x>")
+        asked = question(IN_ANNS_MAILBOX, message)
+        assert asked.parents == ("2@x", "1@x")
+        assert asked.direct == {"2@x"}
+
+    def test_what_it_is_itself_is_told_with_that(self) -> None:
+        message = mail("kim@cust.example", "ann@acme.example", In_Reply_To="<2@x>", Message_ID="<3@x>")
+        assert question(IN_ANNS_MAILBOX, message).own == {"3@x", header_print(message)}
+        assert question(IN_ANNS_MAILBOX, RECEIVED).own == frozenset()
+
+    def test_what_a_submission_answers_is_not(self) -> None:
+        message = mail("ann@acme.example", "kim@cust.example", In_Reply_To="<2@x>")
+        asked = question(ANN_SENDS, message)
+        assert (asked.parents, asked.direct) == ((), frozenset())
+
+    def test_capture_addresses_choose_their_portals(self) -> None:
+        asked = question(relayed("ann@acme.example", captures=[BCC]), SENT)
+        assert asked.capture_addresses == {BCC}
 
 
 class TestConcern:
@@ -147,8 +196,59 @@ class TestGate:
         assert decide(seen("eve@acme.example"), message, answer()).reason is Reason.USER_NO_PERMISSION
 
     def test_an_answer_to_a_disconnected_user_says_so(self) -> None:
-        decision = decide(seen("cy@acme.example"), mail("kim@cust.example", "cy@acme.example"), answer(), parent=CY)
+        decision = decide(
+            seen("cy@acme.example"), mail("kim@cust.example", "cy@acme.example"), answer(thread=thread(CY))
+        )
         assert decision.reason is Reason.USER_NOT_CONNECTED
+
+
+class TestFolders:
+    @pytest.mark.parametrize(
+        ("folder", "reason"),
+        [(Folder.DRAFTS, Reason.DRAFT), (Folder.JUNK, Reason.SPAM_FOLDER), (Folder.TRASH, Reason.SPAM_FOLDER)],
+    )
+    @pytest.mark.parametrize("message", [SENT, RECEIVED])
+    def test_what_lies_there_is_no_correspondence(self, folder: Folder, reason: Reason, message: Message) -> None:
+        assert decide(seen("ann@acme.example", folder=folder), message, answer()).reason is reason
+        assert decide(seen("ann@acme.example"), message, answer()).outcome is Outcome.LOG
+
+
+class TestProof:
+    """Who wrote it, where there was no login: the flag `unauthenticated` and `require_authenticated_sender`."""
+
+    STRICT = portal(switches={"require_authenticated_sender": True})
+    PROVEN = Proof(method="dkim", domain="cust.example")
+
+    def test_mail_of_a_contact_without_a_proof_is_flagged(self) -> None:
+        decision = decide(passing("ann@acme.example"), RECEIVED, answer())
+        assert (decision.outcome, decision.flags) == (Outcome.LOG, {Flag.UNAUTHENTICATED})
+        assert needs_proof(decision)
+
+    def test_with_the_switch_it_is_skipped(self) -> None:
+        decision = decide(passing("ann@acme.example"), RECEIVED, answer(self.STRICT))
+        assert (decision.outcome, decision.reason) == (Outcome.SKIP, Reason.UNAUTHENTICATED_SENDER)
+        assert contacts(decision) == ["kim@cust.example"]
+        assert needs_proof(decision)
+
+    @pytest.mark.parametrize("home", [portal(), STRICT])
+    def test_with_a_proof_it_is_logged(self, home: Portal) -> None:
+        decision = decide(passing("ann@acme.example", proof=self.PROVEN), RECEIVED, answer(home))
+        assert (decision.outcome, decision.flags) == (Outcome.LOG, frozenset())
+        assert not needs_proof(decision)
+
+    def test_a_login_is_a_proof(self) -> None:
+        assert decide(ANN_SENDS, SENT, answer(self.STRICT)).flags == frozenset()
+
+    def test_the_authors_own_mailbox_is_a_proof_and_a_colleagues_is_none(self) -> None:
+        message = mail("ann@acme.example", "bob@acme.example", "kim@cust.example")
+        assert decide(seen("sales@acme.example", proof=None), message, answer(self.STRICT)).flags == frozenset()
+        assert decide(seen("bob@acme.example", proof=None), message, answer()).flags == {Flag.UNAUTHENTICATED}
+        refused = decide(seen("bob@acme.example", proof=None), message, answer(self.STRICT))
+        assert refused.reason is Reason.UNAUTHENTICATED_SENDER
+
+    def test_an_answer_needs_a_proof_too(self) -> None:
+        said = answer(self.STRICT, thread=thread(ANN))
+        assert decide(passing("ann@acme.example"), RECEIVED, said).reason is Reason.UNAUTHENTICATED_SENDER
 
 
 class TestRules:
@@ -173,7 +273,7 @@ class TestRules:
 
     @pytest.mark.parametrize("rule", Rule)
     def test_an_answer_to_logged_mail_logs_under_both_rules(self, rule: Rule) -> None:
-        decision = decide(IN_ANNS_MAILBOX, RECEIVED, answer(portal(rule)), parent=ANN)
+        decision = decide(IN_ANNS_MAILBOX, RECEIVED, answer(portal(rule), thread=thread(ANN)))
         assert (decision.outcome, decision.reason) == (Outcome.LOG, Reason.REPLY_TO_LOGGED)
 
 
@@ -306,76 +406,140 @@ messages = st.builds(
     addresses,
     st.booleans(),
 )
+proofs = st.sampled_from([None, Proof(method="dkim", domain="acme.example")])
+sent_to = st.sampled_from(
+    [(), (BCC,), (FORWARD,), (BCC, FORWARD), ("log-p2@cap.example",), (BCC, "log-p2@cap.example")]
+)
 captures = st.one_of(
-    st.builds(lambda login, envelope: relayed(login, *envelope), st.sampled_from(ADDRESSES), addresses),
-    st.builds(seen, st.sampled_from(ADDRESSES), envelope=st.one_of(st.none(), addresses.filter(bool))),
+    st.builds(
+        lambda login, envelope, captures: relayed(login, *envelope, captures=captures),
+        st.sampled_from(ADDRESSES),
+        addresses,
+        sent_to,
+    ),
+    st.builds(seen, st.sampled_from(ADDRESSES), envelope=st.one_of(st.none(), addresses.filter(bool)), proof=proofs),
+    st.builds(
+        lambda envelope, proof, captures: passing(*envelope, proof=proof, capture_addresses=frozenset(captures)),
+        addresses,
+        proofs,
+        sent_to,
+    ),
+    st.builds(
+        lambda proof, captures: Capture(source=Source.BCC, proof=proof, capture_addresses=frozenset(captures)),
+        proofs,
+        sent_to.filter(bool),
+    ),
 )
 entries = st.sampled_from(
     [*ADDRESSES, "*@cust.example", "*.example", "gmail.com", "*@acme.example", "*@*.other.example"]
 )
 portals = st.builds(
-    lambda rule, never_log, scope, internal: portal(
-        rule, never_log=tuple(never_log), switches={"never_log_scope": scope, "log_internal": internal}
-    ),
+    lambda rule, never_log, **switches: portal(rule, never_log=tuple(never_log), switches=switches),
     st.sampled_from(Rule),
     st.lists(entries, max_size=2),
-    st.sampled_from(NeverLogScope),
-    st.booleans(),
+    never_log_scope=st.sampled_from(NeverLogScope),
+    log_internal=st.booleans(),
+    require_same_subject=st.booleans(),
+    require_authenticated_sender=st.booleans(),
 )
-parents = st.sampled_from([None, *USERS])
+threads = st.fixed_dictionaries(
+    {
+        "thread": st.one_of(
+            st.none(),
+            st.builds(
+                lambda authors, contacts, is_direct, missing: thread(
+                    *authors, contacts=contacts, is_direct=is_direct, missing=missing
+                ),
+                st.lists(st.sampled_from([None, *USERS]), max_size=2),
+                st.lists(st.sampled_from(CONTACTS), max_size=2),
+                st.booleans(),
+                st.sampled_from([(), ("a hash",)]),
+            ),
+        ),
+        "erased": st.sampled_from([(), ("x@x.example",), ("v@secret.example", "x@x.example")]),
+    }
+)
+
+
+OWN = {user.id: {user.account, *user.aliases} for user in USERS}
 
 
 def _logged(decision: Decision) -> set[int]:
     return {each.id for each in decision.contacts} if decision.outcome is Outcome.LOG else set()
 
 
+def _created(decision: Decision) -> set[str]:
+    return set(decision.creates)
+
+
 class TestAlways:
-    @given(captures, messages, portals, parents, entries)
+    @given(captures, messages, portals, threads, entries)
     def test_a_never_log_entry_never_adds_a_record(
-        self, capture: Capture, message: Message, home: Portal, parent: User | None, entry: str
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any], entry: str
     ) -> None:
-        before = decide(capture, message, answer(home), parent=parent)
+        before = decide(capture, message, answer(home, **known))
         longer = replace(home, never_log=(*home.never_log, entry))
-        after = decide(capture, message, answer(longer), parent=parent)
+        after = decide(capture, message, answer(longer, **known))
         assert _logged(after) <= _logged(before)
+        assert _created(after) <= _created(before)
 
-    @given(captures, messages, portals, parents, entries, st.sampled_from(USERS))
+    @given(captures, messages, portals, threads, entries, st.sampled_from(USERS))
     def test_a_personal_entry_never_adds_a_record(
-        self, capture: Capture, message: Message, home: Portal, parent: User | None, entry: str, user: User
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any], entry: str, user: User
     ) -> None:
-        before = decide(capture, message, answer(home), parent=parent)
-        after = decide(capture, message, answer(home, users=[changed(user, never_log=(entry,))]), parent=parent)
+        before = decide(capture, message, answer(home, **known))
+        after = decide(capture, message, answer(home, users=[changed(user, never_log=(entry,))], **known))
         assert _logged(after) <= _logged(before)
+        assert _created(after) <= _created(before)
 
-    @given(captures, messages, portals, parents)
+    @given(captures, messages, portals, threads)
     def test_rule_all_logs_whatever_replies_only_logs(
-        self, capture: Capture, message: Message, home: Portal, parent: User | None
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any]
     ) -> None:
-        replies, everything = (answer(replace(home, rule=rule)) for rule in (Rule.REPLIES_ONLY, Rule.ALL))
-        one, other = (
-            decide(capture, message, replies, parent=parent),
-            decide(capture, message, everything, parent=parent),
-        )
+        replies, everything = (answer(replace(home, rule=rule), **known) for rule in (Rule.REPLIES_ONLY, Rule.ALL))
+        one, other = decide(capture, message, replies), decide(capture, message, everything)
         assert _logged(one) <= _logged(other)
 
-    @given(captures, messages, portals, parents)
+    @given(captures, messages, portals, threads)
     def test_a_log_has_a_direction_a_contact_a_user_and_an_attribution(
-        self, capture: Capture, message: Message, home: Portal, parent: User | None
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any]
     ) -> None:
-        decision = decide(capture, message, answer(home), parent=parent)
+        decision = decide(capture, message, answer(home, **known))
         if decision.outcome is Outcome.LOG:
             assert decision.direction is not None
-            assert decision.contacts
+            assert decision.contacts or decision.creates
             assert decision.user is not None
             assert decision.attribution is not None
         else:
             assert decision.attribution is None
             assert decision.flags == frozenset()
+            assert decision.creates == ()
 
-    @given(messages, portals, st.sampled_from(ADDRESSES))
-    def test_without_a_permission_nothing_is_logged(self, message: Message, home: Portal, login: str) -> None:
+    @given(captures, messages, portals, threads)
+    def test_without_a_permission_nothing_is_logged(
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any]
+    ) -> None:
         shut = [changed(user, personal_email_access=False) for user in USERS]
-        assert decide(relayed(login, "kim@cust.example"), message, answer(home, users=shut)).outcome is Outcome.SKIP
+        assert decide(capture, message, answer(home, users=shut, **known)).outcome is Outcome.SKIP
+
+    @given(captures, messages, portals, threads)
+    def test_who_is_not_proven_is_flagged_or_the_owner_of_the_mailbox(
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any]
+    ) -> None:
+        decision = decide(capture, message, answer(home, **known))
+        if decision.user is not None and decision.outcome is Outcome.LOG and not (capture.login or capture.proof):
+            case = Case.of(capture, message, answer(home, **known))
+            assert Flag.UNAUTHENTICATED in decision.flags or case.parties.mailbox in OWN[decision.user.id]
+            assert decision.reason is not Reason.BCC_ADDRESS
+
+    @given(captures, messages, portals, threads)
+    def test_every_decision_explains_itself_in_one_sentence(
+        self, capture: Capture, message: Message, home: Portal, known: dict[str, Any]
+    ) -> None:
+        text = explain(decide(capture, message, answer(home, **known)))
+        assert text.startswith(("Logged: ", "Not logged: "))
+        assert text.endswith(".")
+        assert not any(each in text for each in ("None", "_", "{", "  ", ". "))
 
     @given(st.binary(max_size=300), captures, portals)
     def test_any_octets_are_decided_without_an_error(self, section: bytes, capture: Capture, home: Portal) -> None:

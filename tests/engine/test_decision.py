@@ -23,7 +23,7 @@ decisions = st.builds(
     user=st.one_of(st.none(), st.builds(UserRef, id=ids, address=st.text())),
     attribution=st.sampled_from([None, *Attribution]),
     flags=st.frozensets(st.sampled_from(Flag)),
-    detail=st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple),
+    creates=st.lists(st.text(), max_size=3).map(tuple),
 )
 WRITTEN = Decision(portal=1, source=Source.RELAY, outcome=Outcome.SKIP, reason=Reason.BOUNCE).to_json()
 
@@ -57,7 +57,7 @@ def test_what_is_absent_is_left_out() -> None:
         {"user": []},
         {"attribution": "luck"},
         {"flags": ["red"]},
-        {"detail": [["one"]]},
+        {"creates": 7},
     ],
 )
 def test_what_it_did_not_write_is_refused(change: dict[str, Any]) -> None:

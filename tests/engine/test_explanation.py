@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,10 @@ def decision(
     )
 
 
+def seen_at_the_gateway(reason: Reason) -> Decision:
+    return replace(decision(reason), source=Source.GATEWAY)
+
+
 def is_plain_sentence(text: str) -> bool:
     return (
         re.fullmatch(r"(Logged|Not logged): [^{}\n]+[a-z]\.", text) is not None
@@ -58,8 +63,11 @@ def is_plain_sentence(text: str) -> bool:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_reads_as_one_plain_sentence(reason: Reason) -> None:
-    for direction, contacts, user in itertools.product((None, *Direction), ((), (KIM,), (KIM, LEE)), (None, ANN)):
-        text = explain(decision(reason, direction=direction, contacts=contacts, user=user))
+    sides = itertools.product((None, *Direction), ((), (KIM,), (KIM, LEE)), (None, ANN))
+    for (direction, contacts, user), flag, source in itertools.product(sides, (None, *Flag), Source):
+        flags = frozenset((flag,)) if flag is not None else frozenset()
+        made = decision(reason, direction=direction, contacts=contacts, user=user, flags=flags)
+        text = explain(replace(made, source=source))
         assert is_plain_sentence(text), text
 
 
@@ -105,6 +113,51 @@ def test_no_two_reasons_and_no_two_attributions_read_the_same() -> None:
         (
             decision(Reason.ALL_CONTACTS_NEVER_LOG, contacts=(KIM, LEE)),
             "Not logged: kim@cust.example and lee@cust.example are on the Never Log list.",
+        ),
+        (
+            decision(Reason.ALL_CONTACTS_NEVER_LOG, contacts=()),
+            "Not logged: whoever wrote it is on the Never Log list.",
+        ),
+        (
+            decision(Reason.ALL_CONTACTS_NEVER_LOG, direction=Direction.OUTGOING, contacts=()),
+            "Not logged: everybody it was sent to is on the Never Log list.",
+        ),
+        (
+            decision(Reason.PENDING_PARENT),
+            "Not logged: what it answers may still be logged, so it waits.",
+        ),
+        (
+            decision(Reason.THREAD_UNPROVEN, contacts=()),
+            "Not logged: whoever wrote it is no contact, refers to logged mail only in passing, and answers none of it "
+            "directly.",
+        ),
+        (
+            decision(Reason.UNAUTHENTICATED_SENDER),
+            "Not logged: the login does not belong to the contact whose address is in From.",
+        ),
+        (
+            seen_at_the_gateway(Reason.UNAUTHENTICATED_SENDER),
+            "Not logged: nothing proves that whoever stands in From sent it, and the portal asks for proof.",
+        ),
+        (
+            decision(Reason.REPLY_TO_LOGGED, attribution=Attribution.PARENT),
+            "Logged: kim@cust.example answers a message that was logged; attributed to ann@acme.example, who wrote the "
+            "message it answers.",
+        ),
+        (
+            decision(Reason.REPLY_TO_LOGGED, attribution=Attribution.PARENT, flags=frozenset((Flag.UNMATCHED_SENDER,))),
+            "Logged: somebody answered from another address what was logged with kim@cust.example; attributed to "
+            "ann@acme.example, who wrote the message it answers.",
+        ),
+        (
+            decision(Reason.BCC_ADDRESS, direction=Direction.OUTGOING, attribution=Attribution.AUTHOR),
+            "Logged: ann@acme.example sent a copy to the portal's BCC address; attributed to ann@acme.example, who "
+            "wrote it.",
+        ),
+        (
+            decision(Reason.FORWARDING_ADDRESS, attribution=Attribution.FORWARDER),
+            "Logged: it was forwarded to the portal's forwarding address; attributed to ann@acme.example, who "
+            "forwarded it.",
         ),
         (
             decision(Reason.SENT_TO_CONTACT, direction=Direction.OUTGOING, attribution=Attribution.AUTHOR),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from people import mail
 
 from engine import read
-from engine.fingerprint import date_of, fingerprint, identity, normalised_subject
+from engine.fingerprint import date_of, header_print, keys, normalised_subject
+from engine.message import Message
 
 DATE = "Tue, 24 Nov 2026 16:00:00 +0000"
 BODY = "0" * 64
@@ -21,7 +22,13 @@ def print_of(
 ) -> str:
     fields.setdefault("Date", DATE)
     fields.setdefault("Subject", "Offer")
-    return fingerprint(mail(author, *(to or ("kim@cust.example",)), cc=cc, **fields), body)
+    (found,) = keys(mail(author, *(to or ("kim@cust.example",)), cc=cc, **fields), body)
+    return found
+
+
+def identity(message: Message, body: str = BODY) -> str:
+    """The key that an id makes."""
+    return keys(message, body)[-1]
 
 
 class TestIdentity:
@@ -32,9 +39,35 @@ class TestIdentity:
         assert one != identity(mail("ann@acme.example", Message_ID="<2@x>"))
 
     def test_without_an_id_or_an_author_there_is_none(self) -> None:
-        assert identity(mail("ann@acme.example")) is None
-        assert identity(mail("ann@acme.example", Message_ID="<>")) is None
-        assert identity(read(b"Message-ID: <1@x>\r\n")) is None
+        for message in (
+            mail("ann@acme.example"),
+            mail("ann@acme.example", Message_ID="<>"),
+            read(b"Message-ID: <1@x>\r\n"),
+        ):
+            (only,) = keys(message, BODY)
+            assert [only] != keys(message, "1" * 64)  # it is made of the body, too
+
+    def test_another_subject_or_date_is_another_message_under_the_same_id(self) -> None:
+        one = identity(mail("ann@acme.example", Message_ID="<1@x>", Subject="Offer", Date=DATE))
+        assert one == identity(mail("ann@acme.example", Message_ID="<1@x>", Subject="Re: Offer", Date=DATE))
+        assert one != identity(mail("ann@acme.example", Message_ID="<1@x>", Subject="Another", Date=DATE))
+        later = "Tue, 24 Nov 2026 16:00:01 +0000"
+        assert one != identity(mail("ann@acme.example", Message_ID="<1@x>", Subject="Offer", Date=later))
+
+    def test_a_body_that_a_server_changed_makes_no_difference_to_it(self) -> None:
+        message = mail("ann@acme.example", Message_ID="<1@x>", Subject="Offer", Date=DATE)
+        assert identity(message) == identity(message, "1" * 64)
+        assert keys(message, BODY)[0] != keys(message, "1" * 64)[0]
+
+    def test_without_a_date_two_ids_are_two_messages(self) -> None:
+        one, other = (keys(mail("ann@acme.example", Message_ID=each), BODY) for each in ("<1@x>", "<2@x>"))
+        assert not set(one) & set(other)
+        dated = (keys(mail("ann@acme.example", Message_ID=each, Date=DATE), BODY) for each in ("<1@x>", "<2@x>"))
+        assert set.intersection(*map(set, dated))
+
+    def test_an_id_and_a_fingerprint_are_never_equal_keys(self) -> None:
+        message = mail("ann@acme.example", Message_ID="<1@x>", Subject="Offer", Date=DATE)
+        assert len(set(keys(message, BODY))) == 2
 
 
 class TestFingerprint:
@@ -54,7 +87,7 @@ class TestFingerprint:
     def test_it_is_the_same_in_every_process_and_version(self) -> None:
         # It stands in the log, so a message seen again years later must find it.
         many = print_of("ann@acme.example", *(f"{name}@cust.example" for name in ["kim", "lee", "max", "nia", "bo"]))
-        assert many == "badace2047d812f611a0dd9f95c81e09a3e2c08dd49a8ae44f4b7ac98a1ccf51"
+        assert many == "74fdbd1c65f07de86da11f1613356833e99337e5384ff591628ac784e99dd473"
 
     @pytest.mark.parametrize(
         "other",
@@ -72,7 +105,27 @@ class TestFingerprint:
 
     @given(st.binary(max_size=200))
     def test_any_octets_have_one(self, section: bytes) -> None:
-        assert len(fingerprint(read(section), BODY)) == 64
+        assert {len(each) for each in keys(read(section), BODY)} == {64}
+
+
+class TestHeaderPrint:
+    """What copies of a message share although a server gave one of them another id or altered the body."""
+
+    def test_it_knows_a_message_by_author_recipients_subject_and_date(self) -> None:
+        one = header_print(mail("ann@acme.example", "kim@cust.example", Subject="Offer", Date=DATE))
+        copy = mail("Ann@acme.example", "Kim@cust.example", Subject="offer", Date=DATE, Message_ID="<other@x>")
+        assert header_print(copy) == one
+        for other in (
+            mail("bob@acme.example", "kim@cust.example", Subject="Offer", Date=DATE),
+            mail("ann@acme.example", "lee@cust.example", Subject="Offer", Date=DATE),
+            mail("ann@acme.example", "kim@cust.example", Subject="Order", Date=DATE),
+            mail("ann@acme.example", "kim@cust.example", Subject="Offer", Date="Tue, 24 Nov 2026 16:00:01 +0000"),
+        ):
+            assert header_print(other) != one
+
+    @given(st.binary(max_size=200))
+    def test_any_octets_have_one(self, section: bytes) -> None:
+        assert len(header_print(read(section))) == 64
 
 
 class TestSubject:

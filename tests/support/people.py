@@ -11,15 +11,16 @@ from typing import Any
 
 from engine import read
 from engine.address import canonical
+from engine.authentication import Proof
 from engine.capture import Capture
 from engine.decision import Source
-from engine.directory import Answer, Contact, Portal, Rule, Switches, User
+from engine.directory import Ancestor, Answer, Contact, Portal, Rule, Switches, Thread, User
 from engine.message import Message
 from engine.parties import Parties
 
 __all__ = [
-    "ANN", "BO", "BOB", "CONTACTS", "CY", "DEE", "EVE", "KIM", "LEE", "MAX", "NIA", "USERS",
-    "answer", "changed", "mail", "parties", "portal", "relayed", "seen",
+    "ANN", "BCC", "BO", "BOB", "CONTACTS", "CY", "DEE", "EVE", "FORWARD", "KIM", "LEE", "MAX", "NIA", "USERS",
+    "answer", "changed", "mail", "parties", "passing", "portal", "relayed", "seen", "thread",
 ]  # fmt: skip
 
 
@@ -50,17 +51,25 @@ NIA = _contact(4, "nia@other.example", owner=EVE)
 BO = _contact(5, "bob@acme.example", owner=ANN)
 USERS = (ANN, BOB, CY, DEE, EVE)
 CONTACTS = (KIM, LEE, MAX, NIA, BO)
+BCC = "log-p1@cap.example"
+FORWARD = "fwd-p1@cap.example"
 
 
 def portal(rule: Rule = Rule.ALL, **more: Any) -> Portal:
     """The portal; `switches` may be a dictionary."""
     switches = more.pop("switches", {})
-    more.setdefault("capture_addresses", frozenset(("log-p1@cap.example", "fwd-p1@cap.example")))
+    more.setdefault("bcc_address", BCC)
+    more.setdefault("forward_address", FORWARD)
     return Portal(id=1, name="P1", rule=rule, switches=Switches(**switches), **more)
 
 
 def answer(
-    home: Portal | None = None, *, users: Sequence[User] = USERS, contacts: Sequence[Contact] = CONTACTS
+    home: Portal | None = None,
+    *,
+    users: Sequence[User] = USERS,
+    contacts: Sequence[Contact] = CONTACTS,
+    thread: Thread | None = None,
+    erased: Iterable[str] = (),
 ) -> Answer:
     """What the store says of everybody. Users given later take the place of those with the same id."""
     home = home or portal()
@@ -78,7 +87,24 @@ def answer(
         users={address: tuple(each) for address, each in held.items()},
         contacts={address: tuple(each) for address, each in records.items()},
         owners={user.id: user for user in people},
+        erased=frozenset(erased),
+        thread=thread,
     )
+
+
+def thread(
+    *ancestors: User | None,
+    contacts: Sequence[Contact] = (KIM,),
+    is_direct: bool = True,
+    subject: str = "Offer",
+    missing: Iterable[str] = (),
+) -> Thread:
+    """A logged thread: who wrote each ancestor, nearest first, `None` for a contact. The nearest is the direct one."""
+    found = tuple(
+        Ancestor(email=place + 1, is_direct=is_direct and place == 0, author=author, subject=subject)
+        for place, author in enumerate(ancestors)
+    )
+    return Thread(ancestors=found, contacts=tuple(contacts) if found else (), missing=frozenset(missing))
 
 
 def mail(author: str, *to: str, cc: Iterable[str] = (), **fields: str) -> Message:
@@ -90,14 +116,27 @@ def mail(author: str, *to: str, cc: Iterable[str] = (), **fields: str) -> Messag
     return read("".join(line + "\r\n" for line in lines).encode() + b"\r\n")
 
 
-def relayed(login: str, *recipients: str, refused: Sequence[str] = ()) -> Capture:
-    """Sent through the relay by `login` to the recipients that were accepted."""
-    return Capture(source=Source.RELAY, login=login, recipients=recipients, refused=tuple(refused))
+def relayed(login: str, *recipients: str, refused: Sequence[str] = (), captures: Iterable[str] = ()) -> Capture:
+    """Sent through the relay by `login` to the recipients that were accepted, and to capture addresses."""
+    return Capture(
+        source=Source.RELAY,
+        login=login,
+        recipients=recipients,
+        refused=tuple(refused),
+        capture_addresses=frozenset(captures),
+    )
 
 
-def seen(mailbox: str, *, envelope: Sequence[str] | None = None) -> Capture:
-    """Seen in the mailbox of that address."""
-    return Capture(source=Source.OBSERVER, mailbox=mailbox, recipients=None if envelope is None else tuple(envelope))
+def seen(mailbox: str, *, envelope: Sequence[str] | None = None, **more: Any) -> Capture:
+    """Seen in the mailbox of that address, which proves its author unless `proof` says otherwise."""
+    more.setdefault("proof", Proof(method="dkim", domain="any.example"))
+    recipients = None if envelope is None else tuple(envelope)
+    return Capture(source=Source.OBSERVER, mailbox=mailbox, recipients=recipients, **more)
+
+
+def passing(*recipients: str, **more: Any) -> Capture:
+    """Seen at a gateway on its way in."""
+    return Capture(source=Source.GATEWAY, recipients=recipients, **more)
 
 
 def parties(capture: Capture, message: Message, said: Answer | None = None) -> Parties:
