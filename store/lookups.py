@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.address import canonical
-from engine.directory import Answer, Contact, Portal, Question, User
+from engine.directory import Ancestor, Answer, Contact, Portal, Question, Thread, User
 from store import schema
-from store.database import Database
+from store.database import Database, slices
 from store.directory_record import portal_record
+from store.hashes import keyed_hash
+from store.threads import find_thread
 
 __all__ = ["Lookups"]
 
 CACHED_ADDRESSES = 100_000
 VERSION_SECONDS = 1.0
 REFRESH_SECONDS = 0.5
+CAPTURES_SECONDS = 60.0  # capture addresses change once in years; a query for each message would be too many
 IN_LIST = 500  # values of one IN list
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -38,6 +42,7 @@ class _Found:
 
     users: dict[int, tuple[User, ...]] = field(default_factory=dict)
     contacts: dict[int, tuple[Contact, ...]] = field(default_factory=dict)
+    erased: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -47,6 +52,7 @@ class _Cache:
     portals: dict[int, Portal]
     version: int
     services: dict[str, tuple[int, ...]]
+    captures: dict[str, tuple[int, ...]]
     subaddressed: frozenset[str]
     users: dict[int, User] = field(default_factory=dict)
     addresses: OrderedDict[str, _Found] = field(default_factory=OrderedDict)
@@ -55,8 +61,9 @@ class _Cache:
 class Lookups:
     """Implements `proxy.capture.Directory`."""
 
-    def __init__(self, database: Database, bell: Path) -> None:
+    def __init__(self, database: Database, bell: Path, hash_key: bytes) -> None:
         self._database = database
+        self._hash_key = hash_key
         self._bell = os.fspath(bell)
         self._rung = 0
         self._checked = float("-inf")
@@ -66,14 +73,29 @@ class Lookups:
         self._clock = asyncio.get_running_loop().time
 
     def answer(self, question: Question) -> tuple[Answer, ...] | None:
-        """The answer when all of it is in memory and known to be of today, else `None`."""
+        """The answer when all of it is in memory and known to be of today, else `None`. Threads never are."""
         cache, age = self._cache, self._clock() - self._checked
-        if cache is None or age > VERSION_SECONDS or self._has_rung():
+        if cache is None or age > VERSION_SECONDS or question.parents or self._has_rung():
             return None
-        answer = _assemble(cache, question)
+        answer = _assemble(cache, question, {})
         if age > REFRESH_SECONDS and answer is not None and not self._is_gathering():
             self._gathered(question)  # nobody waits for it; but without it every session would wait once a second
         return answer
+
+    def is_capture_address(self, address: str) -> bool | None:
+        """Whether mail to `address` is logged instead of sent; `None` when that is not known to be of today.
+
+        A change made on this node rings the bell. One made elsewhere may take a while: until it is noticed, mail to a
+        new address finds the server that takes it from outside.
+        """
+        cache = self._cache
+        if cache is None or self._clock() - self._checked > CAPTURES_SECONDS or self._has_rung():
+            return None
+        return canonical(address) in cache.captures
+
+    def was_capture_address(self, address: str) -> bool:
+        """Whether it is one as far as anybody knows, however old that is."""
+        return self._cache is not None and canonical(address) in self._cache.captures
 
     def token(self) -> object | None:
         """An object that stays the same while answers stay true; `None` when the directory must be looked at again."""
@@ -103,7 +125,8 @@ class Lookups:
             try:
                 cache = await self._load(list(waiting))
                 for question, future in waiting.items():
-                    answer = _assemble(cache, question)
+                    threads = await self._threads(cache, question) if question.parents else {}
+                    answer = _assemble(cache, question, threads)
                     assert answer is not None, "everything asked for was just loaded"
                     future.set_result(answer)
             except Exception as error:  # whoever asked gets it
@@ -124,11 +147,34 @@ class Lookups:
             for form in wanted.difference(missing):
                 cache.addresses.move_to_end(form)  # what is asked for now must not be the first to go
             if missing:
-                await _load_addresses(connection, cache, missing)
+                await _load_addresses(connection, cache, missing, self._hash_key)
         while len(cache.addresses) > max(CACHED_ADDRESSES, len(wanted)):
             cache.addresses.popitem(last=False)
         self._cache, self._rung, self._checked = cache, rung, self._clock()
         return cache
+
+    async def _threads(self, cache: _Cache, question: Question) -> dict[int, Thread]:
+        """What each portal concerned knows of the ids that the message answers."""
+        threads = {}
+        async with self._database.read() as connection:
+            for portal in _portals(cache, question) or ():
+                found = await find_thread(
+                    connection, self._hash_key, portal, question.parents, question.direct, own=question.own
+                )
+                users = {each.user for each in found.ancestors if each.user is not None}
+                await _load_users(connection, cache, [each for each in users if each not in cache.users])
+                ancestors = tuple(
+                    Ancestor(
+                        email=each.email,
+                        is_direct=each.is_direct,
+                        author=cache.users.get(each.user) if each.user is not None else None,
+                        subject=each.subject,
+                    )
+                    for each in found.ancestors
+                )
+                contacts = await _load_contacts(connection, cache, cache.portals[portal], found.contacts)
+                threads[portal] = Thread(ancestors=ancestors, contacts=contacts, missing=found.missing, seen=found.seen)
+        return threads
 
     def _has_rung(self) -> bool:
         return self._stat() != self._rung
@@ -141,7 +187,9 @@ class Lookups:
 
 
 def _forms(cache: _Cache, question: Question) -> set[str]:
-    addresses = question.addresses if question.login is None else question.addresses | {question.login}
+    addresses = question.addresses | question.concerned
+    if question.login is not None:
+        addresses |= {question.login}
     forms = {canonical(each) for each in addresses}
     if cache.subaddressed:
         forms |= {
@@ -150,37 +198,56 @@ def _forms(cache: _Cache, question: Question) -> set[str]:
     return forms
 
 
-def _assemble(cache: _Cache, question: Question) -> tuple[Answer, ...] | None:
-    """One answer for each portal that the login belongs to; `None` when an address was not loaded."""
-    if question.login is None:
-        return ()
-    known = cache.addresses
-    form = canonical(question.login)
-    found = known.get(form)
-    if found is None:
+def _assemble(cache: _Cache, question: Question, threads: Mapping[int, Thread]) -> tuple[Answer, ...] | None:
+    """One answer for each portal concerned; `None` when an address was not loaded."""
+    portals = _portals(cache, question)
+    if portals is None:
         return None
-    portals = dict.fromkeys(found.users)
-    portals.update(dict.fromkeys(cache.services.get(form, ())))
-    if cache.subaddressed:
-        for each in cache.portals.values():
-            other = known.get(canonical(question.login, each.subaddressed_domains))
-            if other is None:
-                return None
-            if each.id in other.users:
-                portals[each.id] = None
     answers = []
     for identifier in portals:
-        answer = _answer(cache, cache.portals[identifier], question.addresses)
+        answer = _answer(cache, cache.portals[identifier], question.addresses, threads.get(identifier))
         if answer is None:
             return None
         answers.append(answer)
     return tuple(answers)
 
 
-def _answer(cache: _Cache, portal: Portal, addresses: frozenset[str]) -> Answer | None:
+def _portals(cache: _Cache, question: Question) -> dict[int, None] | None:
+    """The portals that the question chooses (`Question`); `None` when not loaded."""
+    portals: dict[int, None] = {}
+    for address in question.capture_addresses:
+        portals.update(dict.fromkeys(cache.captures.get(address, ())))
+    if question.login is not None:
+        portals.update(dict.fromkeys(cache.services.get(canonical(question.login), ())))
+    for address in question.concerned if question.login is None else {*question.concerned, question.login}:
+        found = _portals_of_user(cache, address)
+        if found is None:
+            return None
+        portals.update(dict.fromkeys(found))
+    return portals
+
+
+def _portals_of_user(cache: _Cache, address: str) -> list[int] | None:
+    """The portals in which the address is a user's; `None` when not loaded."""
+    found = cache.addresses.get(canonical(address))
+    if found is None:
+        return None
+    portals = list(found.users)
+    if cache.subaddressed:
+        for each in cache.portals.values():
+            other = cache.addresses.get(canonical(address, each.subaddressed_domains))
+            if other is None:
+                return None
+            if each.id in other.users:
+                portals.append(each.id)
+    return portals
+
+
+def _answer(cache: _Cache, portal: Portal, addresses: frozenset[str], thread: Thread | None) -> Answer | None:
     users: dict[str, tuple[User, ...]] = {}
     contacts: dict[str, tuple[Contact, ...]] = {}
     owners: dict[int, User] = {}
+    erased: set[str] = set()
     for address in addresses:
         form = canonical(address, portal.subaddressed_domains)
         found = cache.addresses.get(form)
@@ -188,12 +255,17 @@ def _answer(cache: _Cache, portal: Portal, addresses: frozenset[str]) -> Answer 
             return None
         if portal.id in found.users:
             users[form] = found.users[portal.id]
+        if portal.id in found.erased:
+            erased.add(form)
         if portal.id in found.contacts:
             contacts[form] = found.contacts[portal.id]
             for contact in found.contacts[portal.id]:
                 if contact.owner is not None and contact.owner in cache.users:
                     owners[contact.owner] = cache.users[contact.owner]
-    return Answer(portal=portal, users=users, contacts=contacts, owners=owners)
+    for contact in thread.contacts if thread is not None else ():
+        if contact.owner is not None and contact.owner in cache.users:
+            owners[contact.owner] = cache.users[contact.owner]
+    return Answer(portal=portal, users=users, contacts=contacts, owners=owners, erased=frozenset(erased), thread=thread)
 
 
 async def _load_portals(connection: AsyncConnection, version: int) -> _Cache:
@@ -205,11 +277,15 @@ async def _load_portals(connection: AsyncConnection, version: int) -> _Cache:
         entries.setdefault(identifier, []).append(entry)
     portals: dict[int, Portal] = {}
     services: dict[str, tuple[int, ...]] = {}
+    captures: dict[str, tuple[int, ...]] = {}
+    stopped = await _pairs(connection, _stopped_ids())
     for row in await connection.execute(select(schema.portal)):
         record = portal_record(row._mapping)
         logins = frozenset(canonical(each) for each in record.service_logins)
         subaddressed = frozenset(record.subaddressed_domains)
-        captures = (each for each in (record.bcc_address, record.forward_address) if each)
+        bcc, forward = (
+            canonical(each, subaddressed) if each else None for each in (record.bcc_address, record.forward_address)
+        )
         portals[record.id] = Portal(
             id=record.id,
             name=record.name,
@@ -217,18 +293,36 @@ async def _load_portals(connection: AsyncConnection, version: int) -> _Cache:
             switches=record.switches,
             never_log=tuple(entries.get(record.id, ())),
             subaddressed_domains=subaddressed,
-            capture_addresses=frozenset(canonical(each, subaddressed) for each in captures),
+            bcc_address=bcc,
+            forward_address=forward,
+            authserv_ids=frozenset(record.authserv_ids),
+            stopped_ids=frozenset(stopped.get(record.id, ())),
             # As the engine compares addresses of this portal, and as written, for who asks before a portal is known.
             service_logins=logins | {canonical(each, subaddressed) for each in logins},
         )
         for login in logins:
             services[login] = (*services.get(login, ()), record.id)
+        for address in portals[record.id].capture_addresses:
+            captures[address] = (*captures.get(address, ()), record.id)
     listed = frozenset(each for portal in portals.values() for each in portal.subaddressed_domains)
-    return _Cache(portals=portals, version=version, services=services, subaddressed=listed)
+    return _Cache(portals=portals, version=version, services=services, captures=captures, subaddressed=listed)
 
 
-async def _load_addresses(connection: AsyncConnection, cache: _Cache, forms: list[str]) -> None:
-    """Who has each of `forms`, and the owners of the contacts among them."""
+def _stopped_ids() -> Any:
+    """The ids of all messages of threads of which nothing more is logged."""
+    stopped, email, named = schema.stopped_thread, schema.email, schema.email_id
+    first, other = email.alias(), email.alias()
+    return (
+        select(named.c.portal, named.c.msg_id)
+        .join(other, other.c.id == named.c.email)
+        .join(first, (first.c.portal == other.c.portal) & (first.c.thread == other.c.thread))
+        .join(stopped, stopped.c.email == first.c.id)
+        .where(named.c.msg_id.is_not(None))
+    )
+
+
+async def _load_addresses(connection: AsyncConnection, cache: _Cache, forms: list[str], hash_key: bytes) -> None:
+    """Who has each of `forms`, the owners of the contacts among them, and where one was erased."""
     found = {form: _Found() for form in forms}
     holders: dict[tuple[str, int], dict[int, None]] = {}
     contacts: dict[tuple[str, int], list[tuple[int, str, int | None]]] = {}
@@ -261,7 +355,27 @@ async def _load_addresses(connection: AsyncConnection, cache: _Cache, forms: lis
             Contact(id=identifier, primary=primary, addresses=frozenset((form,)), owner=owner)
             for identifier, primary, owner in rows
         )
+    hashes = {keyed_hash(hash_key, form): form for form in forms}
+    gone = schema.erased_address
+    for some in slices(hashes):
+        for portal, hash_ in await connection.execute(select(gone.c.portal, gone.c.hash).where(gone.c.hash.in_(some))):
+            found[hashes[hash_]].erased.add(portal)
     cache.addresses.update(found)
+
+
+async def _load_contacts(
+    connection: AsyncConnection, cache: _Cache, portal: Portal, identifiers: Sequence[int]
+) -> tuple[Contact, ...]:
+    contact = schema.contact
+    wanted = select(contact.c.id, contact.c.primary_address, contact.c.owner).order_by(contact.c.id)
+    found = []
+    for some in slices(identifiers):
+        for identifier, primary, owner in await connection.execute(wanted.where(contact.c.id.in_(some))):
+            forms = frozenset((canonical(primary, portal.subaddressed_domains),))
+            found.append(Contact(id=identifier, primary=primary, addresses=forms, owner=owner))
+    owners = {each.owner for each in found if each.owner is not None}
+    await _load_users(connection, cache, [each for each in owners if each not in cache.users])
+    return tuple(found)
 
 
 async def _load_users(connection: AsyncConnection, cache: _Cache, identifiers: list[int]) -> None:

@@ -27,7 +27,7 @@ import zstandard
 
 import engine
 from engine.decision import Flag
-from engine.fingerprint import date_of, fingerprint, identity
+from engine.fingerprint import date_of, essence, header_print, keys
 from store.parsing import PART, ParseLimits, clean, parse, split, unstuff
 
 __all__ = ["Keep", "Parser"]
@@ -134,15 +134,15 @@ async def _read_plainly(content: bytes | Path, dot_stuffed: bool, keep: Keep, tr
     whole = unstuff(bytes(octets)) if dot_stuffed else bytes(octets)
     section, body = split(whole)
     message = engine.read(section[:65536])
-    print_ = fingerprint(message, hashlib.sha256(body).hexdigest())
     date = date_of(message)
     digest = hashlib.sha256(whole).hexdigest()
     packer = zstandard.ZstdCompressor(level=3)
     for number, start in enumerate(range(0, max(len(whole), 1), PART)):
         await keep(digest, number, packer.compress(whole[start : start + PART]))
     return {
-        "identity": clean(identity(message) or f"fingerprint {print_}"),
-        "fingerprint": print_,
+        "keys": keys(message, hashlib.sha256(body).hexdigest()),
+        "essence": essence(message) if message.authors else None,
+        "print": header_print(message) if message.authors and date else None,
         "message_id": message.message_id,
         "parents": list(message.parents),
         "subject": clean(message.subject),

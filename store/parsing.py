@@ -22,7 +22,7 @@ import engine
 from engine.correspondence import kinds
 from engine.decision import Flag
 from engine.directory import Switches
-from engine.fingerprint import date_of, fingerprint, identity
+from engine.fingerprint import date_of, essence, header_print, keys
 from engine.header import decode_text
 from engine.message import Message
 
@@ -77,12 +77,12 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
     section, body = split(octets)
     message = engine.read(section)
     body_hash = hashlib.sha256(body).hexdigest()
-    print_ = fingerprint(message, body_hash)
     date = date_of(message)
     flags = set(kinds(message, Switches())[0])
     result: dict[str, Any] = {
-        "identity": clean(identity(message) or f"fingerprint {print_}"),
-        "fingerprint": print_,
+        "keys": keys(message, body_hash),
+        "essence": essence(message) if message.authors else None,
+        "print": header_print(message) if message.authors and date else None,
         "message_id": message.message_id,
         "parents": list(message.parents),
         "subject": clean(message.subject),

@@ -1,8 +1,7 @@
 """Writing the log: what a batch of spool entries adds to the store, in one transaction.
 
 The position in the spool moves in the same transaction, so a crash anywhere repeats a batch or has finished it. A
-repeated capture is known by its key. One message is one record (rules.md section 6): later captures are added to the
-record and change neither direction nor attribution.
+repeated capture is known by its key. What becomes of the messages is in `store.records`.
 """
 
 from __future__ import annotations
@@ -12,31 +11,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.decision import Decision, Flag, Outcome
-from engine.fingerprint import normalised_subject
+from engine.alias import ids_named
+from engine.decision import Decision, Outcome
+from engine.message import Message
 from store import schema
-from store.database import Database
-from store.entry import Entry, EntryKind
-from store.hashes import keyed_hash
+from store.database import Database, insert_in_order
+from store.entry import EntryKind
+from store.erased import without_erased
+from store.forgetting import forget_old_emails
+from store.hashes import keyed_hash, message_hashes
+from store.records import Logged, Records
+from store.settled import Settled
+from store.threads import Node, keep_unlogged, weave
+from store.waiting import Waiting, WaitingEntry
 
 __all__ = ["Batch", "Recording", "Settled"]
 
-PRUNE_ROWS = 1000  # decisions removed at once, so that no transaction is long
+PRUNE_ROWS = 1000  # rows removed at once, so that no transaction is long
 DAY = 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """A spool entry that is ready for the log: its decisions, and what was read from its content if any logs it."""
-
-    entry: Entry
-    decisions: tuple[Decision, ...]
-    parsed: dict[str, Any] | None = None
-    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +47,19 @@ class Batch:
 class Recording:
     """The writing side of the log."""
 
-    def __init__(self, database: Database, hash_key: bytes) -> None:
+    def __init__(self, database: Database, hash_key: bytes, waiting: Waiting) -> None:
         self._database = database
         self._hash_key = hash_key
+        self._records = Records(hash_key)
+        self._waiting = waiting
 
     def hashes(self, addresses: Iterable[str]) -> tuple[str, ...]:
         """The keyed hashes of canonical addresses, for `Settled`."""
         return tuple(keyed_hash(self._hash_key, address) for address in addresses)
+
+    def message_hashes(self, message: Message) -> dict[str, list[str]]:
+        """What is kept of a message that is not logged, as facts of its entry."""
+        return message_hashes(self._hash_key, message)
 
     async def position(self, spool: str) -> int:
         """How far a generation was recorded."""
@@ -80,15 +82,114 @@ class Recording:
         async with self._database.write() as connection:
             await _insert_parts(connection, parts)
             new = await self._unseen(connection, batch.settled)
-            emails = await self._record_emails(connection, new)
-            await self._record_decisions(connection, new, emails)
-            await self._record_gaps(connection, new)
-            await self._close_gaps(connection, new)
+            decisions = await self._record(connection, new)
             progress = upsert(schema.spool_progress).values(name=batch.spool, position=batch.position)
             await connection.execute(
                 progress.on_conflict_do_update(index_elements=["name"], set_={"position": batch.position})
             )
-        return [decision for settled in new for decision in settled.decisions]
+        return decisions
+
+    async def record_again(
+        self, waited: WaitingEntry, settled: Sequence[Settled], parts: Sequence[tuple[int, str, int, bytes]]
+    ) -> list[Decision]:
+        """Replaces the decision of an entry that waited; what is new of it. Raises `StoreUnavailable`.
+
+        The first of `settled` is the entry, others are what was found in it. Without any, and where what was logged
+        would not be any more, the decision stays as it is and nothing waits.
+        """
+        async with self._database.write() as connection:
+            row = await self._decision(connection, waited)
+            before = Decision.from_json(row.value) if row is not None else None
+            now = [decision for each in settled for decision in each.decisions]
+            is_log = any(each.outcome is Outcome.LOG for each in now)
+            if not now or (before is not None and before.outcome is Outcome.LOG and not is_log):
+                await self._waiting.settle(connection, waited, is_done=True)
+                return []
+            hashes = settled[0].waits.get(waited.portal)
+            await self._waiting.settle(connection, waited, is_done=hashes is None)
+            if hashes is not None:
+                await self._waiting.add(connection, waited.portal, waited.entry, hashes)
+            if now == [before]:
+                return []
+            await _insert_parts(connection, parts)
+            if row is not None:
+                mine = schema.decision_hash.c.decision == row.id
+                await connection.execute(delete(schema.decision_hash).where(mine))
+                await connection.execute(delete(schema.decision).where(schema.decision.c.id == row.id))
+            decisions = await self._record(connection, await self._unseen_in(connection, waited.portal, settled))
+            after = await self._decision(connection, waited)
+            if before is not None and after is not None and after.email is not None:
+                await self._records.withdraw(connection, after.email, before)
+        return decisions
+
+    async def _decision(self, connection: AsyncConnection, waited: WaitingEntry) -> Any:
+        """The row of the decision on an entry that waits."""
+        table = schema.decision
+        mine = (table.c.key == waited.entry.key) & (table.c.portal == waited.portal)
+        return (await connection.execute(select(table.c.id, table.c.value, table.c.email).where(mine))).first()
+
+    async def _record(self, connection: AsyncConnection, new: Sequence[Settled]) -> list[Decision]:
+        """All that new entries add, in the order that the tables need; their decisions."""
+        new = await without_erased(connection, new, self._hash_key)
+        logged = [
+            Logged(each, decision)
+            for each in new
+            if each.parsed is not None and each.entry.kind is EntryKind.MESSAGE
+            for decision in each.decisions
+            if decision.outcome is Outcome.LOG
+        ]
+        joined = await self._records.add(connection, logged)
+        places = {(each.settled.entry.key, each.decision.portal): each for each in logged}
+        decisions = await self._record_decisions(connection, new, places)
+        await self._records.refresh(connection, joined)
+        await self._record_threads(connection, new, places)
+        await self._record_gaps(connection, new)
+        await self._close_gaps(connection, new)
+        if any(each.made_contacts for each in logged):
+            version = schema.directory_version
+            await connection.execute(update(version).values(version=version.c.version + 1))
+        return decisions
+
+    async def _record_threads(
+        self, connection: AsyncConnection, new: Sequence[Settled], places: dict[tuple[str, int], Logged]
+    ) -> None:
+        """Who answers whom, which threads are one, and which decisions must be made again because of it."""
+        nodes = []
+        for each in new:
+            if each.entry.kind is EntryKind.GAP:
+                continue
+            names, prints, parents = self._names(each), self._prints(each), self._parents(each)
+            for decision in each.decisions:
+                found = places.get((each.entry.key, decision.portal))
+                email = found.email if found is not None else None
+                nodes.append(Node(decision.portal, names, prints, parents, email, each.entry.at))
+            for portal, hashes in each.waits.items():
+                await self._waiting.add(connection, portal, each.entry, hashes)
+        await keep_unlogged(connection, nodes)
+        await weave(connection, nodes)
+        await self._waiting.wake(connection, [(node.portal, name) for node in nodes for name in node.hashes])
+        await self._waiting.wake_threads(connection, [node.email for node in nodes if node.email is not None])
+
+    def _names(self, each: Settled) -> tuple[str, ...]:
+        """Keyed hashes of the ids that the message is known by (rules.md 4.4)."""
+        facts = each.entry.facts
+        ids = ids_named(facts.get("reply") or "", facts.get("host") or "")
+        if each.parsed is not None and each.parsed["message_id"]:
+            ids = (each.parsed["message_id"], *ids)
+        hashes = (keyed_hash(self._hash_key, each) for each in ids)
+        return tuple(dict.fromkeys((*facts.get("message_ids", ()), *hashes)))
+
+    def _prints(self, each: Settled) -> tuple[str, ...]:
+        """The keyed hash of what its header section shares with other copies of it, where that is known."""
+        if each.parsed is not None:
+            return (keyed_hash(self._hash_key, each.parsed["print"]),) if each.parsed["print"] else ()
+        return tuple(each.entry.facts.get("prints", ()))
+
+    def _parents(self, each: Settled) -> tuple[str, ...]:
+        """Keyed hashes of the ids that it answers."""
+        if each.parsed is not None:
+            return tuple(keyed_hash(self._hash_key, parent) for parent in each.parsed["parents"])
+        return tuple(each.entry.facts.get("parents", ()))
 
     async def prune(self, *, older_than: float) -> int:
         """Removes skip decisions from before that time (rules.md 8.2), a bounded number at once; how many."""
@@ -99,7 +200,13 @@ class Recording:
             if ids:
                 await connection.execute(delete(hashes).where(hashes.c.decision.in_(ids)))
                 await connection.execute(delete(table).where(table.c.id.in_(ids)))
+            await connection.execute(delete(schema.unlogged).where(schema.unlogged.c.at < older_than))
         return len(ids)
+
+    async def prune_emails(self, *, older_than: float) -> int:
+        """Removes records captured before that time, a bounded number at once; how many."""
+        async with self._database.write() as connection:
+            return await forget_old_emails(connection, older_than=older_than)
 
     # -- one transaction ----------------------------------------------------------------------------------------------
 
@@ -115,85 +222,26 @@ class Recording:
                 keys.pop(key, None)
         return list(keys.values())
 
-    async def _record_emails(self, connection: AsyncConnection, new: Sequence[Settled]) -> dict[tuple[str, int], int]:
-        """Email ids by capture key and portal."""
-        logged = [
-            (each, decision)
-            for each in new
-            if each.parsed is not None and each.entry.kind is EntryKind.MESSAGE
-            for decision in each.decisions
-            if decision.outcome is Outcome.LOG
-        ]
-        if not logged:
-            return {}
-        known = await _Known.load(connection, logged)
-        fresh: list[dict[str, Any]] = []
-        owners: list[tuple[Settled, Decision]] = []
-        place_of: dict[tuple[str, int], int] = {}  # capture to its place in `fresh`
-        emails: dict[tuple[str, int], int] = {}
-        for each, decision in logged:
-            assert each.parsed is not None
-            found = known.same(decision.portal, each.parsed)
-            capture = (each.entry.key, decision.portal)
-            if found is None:
-                row = _email_row(each, decision, known.variant(decision.portal, each.parsed))
-                if known.is_reused(decision.portal, each.parsed):
-                    row["flags"] = sorted({*row["flags"], Flag.MESSAGE_ID_REUSED})
-                known.add(decision.portal, each.parsed, place=len(fresh))
-                place_of[capture] = len(fresh)
-                fresh.append(row)
-                owners.append((each, decision))
-            elif found.email is not None:
-                emails[capture] = found.email
-            else:
-                place_of[capture] = found.place
-        ids = await _insert_emails(connection, fresh)
-        for capture, place in place_of.items():
-            emails[capture] = ids[place]
-        await self._record_threads(connection, known, fresh, ids)
-        await _insert_details(connection, owners, ids)
-        await connection.execute(
-            insert(schema.capture),
-            [
-                {
-                    "key": each.entry.key,
-                    "portal": decision.portal,
-                    "email": emails[each.entry.key, decision.portal],
-                    "at": each.entry.at,
-                    "source": decision.source,
-                    "session": each.entry.facts.get("session"),
-                    "reply": each.entry.facts.get("reply"),
-                }
-                for each, decision in logged
-            ],
-        )
-        return emails
-
-    async def _record_threads(
-        self, connection: AsyncConnection, known: _Known, fresh: Sequence[dict[str, Any]], ids: Sequence[int]
-    ) -> None:
-        """A new message is of the thread of its nearest logged parent, or begins one of its own."""
-        rows = []
-        for row, identifier in zip(fresh, ids, strict=True):
-            parents = (known.threads.get((row["portal"], parent)) for parent in row["parents"])
-            thread = next((each for each in parents if each is not None), identifier)
-            if row["message_id"]:
-                known.threads.setdefault((row["portal"], row["message_id"]), thread)
-            rows.append({"b_id": identifier, "thread": thread})
-        if rows:
-            table = schema.email
-            await connection.execute(
-                update(table).where(table.c.id == bindparam("b_id")).values(thread=bindparam("thread")), rows
-            )
+    async def _unseen_in(self, connection: AsyncConnection, portal: int, settled: Sequence[Settled]) -> list[Settled]:
+        """The same for one portal: others may have decided on the entry before."""
+        table = schema.decision
+        keys = [each.entry.key for each in settled]
+        wanted = select(table.c.key).where(table.c.portal == portal, table.c.key.in_(keys))
+        seen = set((await connection.scalars(wanted)).all())
+        return [each for each in settled if each.entry.key not in seen]
 
     async def _record_decisions(
-        self, connection: AsyncConnection, new: Sequence[Settled], emails: dict[tuple[str, int], int]
-    ) -> None:
+        self, connection: AsyncConnection, new: Sequence[Settled], places: dict[tuple[str, int], Logged]
+    ) -> list[Decision]:
         rows, hashes = [], []
+        decisions: list[Decision] = []
         for each in new:
             if each.entry.kind is EntryKind.GAP:
+                decisions += each.decisions
                 continue
-            for decision in each.decisions:
+            for decided in each.decisions:
+                found = places.get((each.entry.key, decided.portal))
+                decision, email = (found.decision, found.email) if found is not None else (decided, None)
                 rows.append(
                     {
                         "key": each.entry.key,
@@ -203,21 +251,22 @@ class Recording:
                         "decision": decision.outcome,
                         "reason": decision.reason,
                         "value": decision.to_json(),
-                        "email": emails.get((each.entry.key, decision.portal)),
+                        "email": email,
                     }
                 )
                 hashes.append(self._hashes(each))
+                decisions.append(decision)
         if not rows:
-            return
-        table = schema.decision
-        result = await connection.execute(insert(table).returning(table.c.id, sort_by_parameter_order=True), rows)
+            return decisions
+        ids = await insert_in_order(connection, schema.decision, rows)
         pairs = [
             {"hash": value, "decision": identifier}
-            for identifier, values in zip(result.scalars().all(), hashes, strict=True)
+            for identifier, values in zip(ids, hashes, strict=True)
             for value in values
         ]
         if pairs:
             await connection.execute(insert(schema.decision_hash), pairs)
+        return decisions
 
     def _hashes(self, each: Settled) -> set[str]:
         facts = each.entry.facts
@@ -270,139 +319,7 @@ class Recording:
         )
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A message of the log or of this batch: `email` is its id, or `place` where it has none yet."""
-
-    fingerprint: str
-    subject: str
-    date: float | None
-    email: int | None
-    place: int = -1
-
-
-class _Known:
-    """What the log has already of the identities, ids and parents of a batch."""
-
-    def __init__(self) -> None:
-        self.identities: dict[tuple[int, str], list[_Seen]] = {}
-        self.authors: dict[tuple[int, str], set[str]] = {}  # identities by portal and id
-        self.threads: dict[tuple[int, str], int] = {}  # threads by portal and id
-
-    @classmethod
-    async def load(cls, connection: AsyncConnection, logged: Sequence[tuple[Settled, Decision]]) -> _Known:
-        known = cls()
-        identities: set[tuple[int, str]] = set()
-        ids: set[tuple[int, str]] = set()
-        for each, decision in logged:
-            assert each.parsed is not None
-            identities.add((decision.portal, each.parsed["identity"]))
-            names = [each.parsed["message_id"], *each.parsed["parents"]]
-            ids.update((decision.portal, name) for name in names if name)
-        email, named = schema.email, schema.email_id
-        for some in _slices(identities):
-            wanted = select(
-                email.c.portal, email.c.identity, email.c.id, email.c.fingerprint, email.c.subject, email.c.date
-            ).where(tuple_(email.c.portal, email.c.identity).in_(some))
-            for portal, identity, identifier, print_, subject, date in await connection.execute(
-                wanted.order_by(email.c.variant)
-            ):
-                seen = _Seen(print_, normalised_subject(subject), date, identifier)
-                known.identities.setdefault((portal, identity), []).append(seen)
-        for some in _slices(ids):
-            wanted_ids = select(named.c.portal, named.c.msg_id, email.c.identity, email.c.thread)
-            wanted_ids = wanted_ids.join(email, email.c.id == named.c.email)
-            for portal, name, identity, thread in await connection.execute(
-                wanted_ids.where(tuple_(named.c.portal, named.c.msg_id).in_(some)).order_by(email.c.id)
-            ):
-                known.authors.setdefault((portal, name), set()).add(identity)
-                known.threads.setdefault((portal, name), thread)
-        return known
-
-    def same(self, portal: int, parsed: dict[str, Any]) -> _Seen | None:
-        """The record of this very message. Content that differs in subject or date under one id is another one."""
-        for seen in self.identities.get((portal, parsed["identity"]), ()):
-            if seen.fingerprint == parsed["fingerprint"]:
-                return seen
-            if (seen.subject, seen.date) == (normalised_subject(parsed["subject"]), parsed["date"]):
-                return seen
-        return None
-
-    def variant(self, portal: int, parsed: dict[str, Any]) -> int:
-        """How many others there are under the identity."""
-        return len(self.identities.get((portal, parsed["identity"]), ()))
-
-    def is_reused(self, portal: int, parsed: dict[str, Any]) -> bool:
-        """Whether the id is on another message already (rules.md 6.1)."""
-        others = self.authors.get((portal, parsed["message_id"]), set())
-        return self.variant(portal, parsed) > 0 or bool(others - {parsed["identity"]})
-
-    def add(self, portal: int, parsed: dict[str, Any], *, place: int) -> None:
-        """A message of this batch that is new."""
-        seen = _Seen(parsed["fingerprint"], normalised_subject(parsed["subject"]), parsed["date"], None, place)
-        self.identities.setdefault((portal, parsed["identity"]), []).append(seen)
-        if parsed["message_id"]:
-            self.authors.setdefault((portal, parsed["message_id"]), set()).add(parsed["identity"])
-
-
-def _email_row(each: Settled, decision: Decision, variant: int) -> dict[str, Any]:
-    parsed = each.parsed
-    assert parsed is not None
-    same = ("identity", "message_id", "fingerprint", "subject", "date", "from", "to", "cc", "parents", "text", "html")
-    return {key: parsed[key] for key in (*same, "size", "content")} | {
-        "portal": decision.portal,
-        "variant": variant,
-        "thread": 0,
-        "direction": decision.direction,
-        "reason": decision.reason,
-        "attribution": decision.attribution,
-        "user": decision.user.id if decision.user else None,
-        "flags": sorted({*decision.flags, *parsed["flags"]}),
-        "at": each.entry.at,
-    }
-
-
-async def _insert_emails(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[int]:
-    if not rows:
-        return []
-    table = schema.email
-    result = await connection.execute(insert(table).returning(table.c.id, sort_by_parameter_order=True), list(rows))
-    return list(result.scalars().all())
-
-
-async def _insert_details(
-    connection: AsyncConnection, owners: Sequence[tuple[Settled, Decision]], ids: Sequence[int]
-) -> None:
-    """Contacts, ids, envelope and attachments of new records."""
-    rows: dict[str, list[dict[str, Any]]] = {"contact": [], "id": [], "recipient": [], "attachment": []}
-    for (each, decision), email in zip(owners, ids, strict=True):
-        parsed = each.parsed
-        assert parsed is not None
-        rows["contact"] += [{"email": email, "contact": one.id, "bcc": one.bcc} for one in decision.contacts]
-        if parsed["message_id"]:
-            rows["id"].append({"portal": decision.portal, "msg_id": parsed["message_id"], "email": email})
-        recipients = {one["address"]: one for one in each.entry.facts.get("recipients", ())}
-        rows["recipient"] += [{"email": email, **one} for one in recipients.values()]
-        rows["attachment"] += [
-            {"email": email, "number": number, **one} for number, one in enumerate(parsed["attachments"])
-        ]
-    tables = {
-        "contact": schema.email_contact,
-        "id": schema.email_id,
-        "recipient": schema.email_recipient,
-        "attachment": schema.attachment,
-    }
-    for name, table in tables.items():
-        if rows[name]:
-            await connection.execute(insert(table), rows[name])
-
-
 async def _insert_parts(connection: AsyncConnection, parts: Sequence[tuple[int, str, int, bytes]]) -> None:
     if parts:
         rows = [dict(zip(("portal", "hash", "number", "octets"), part, strict=True)) for part in parts]
         await connection.execute(upsert(schema.content_part).on_conflict_do_nothing(), rows)
-
-
-def _slices(values: Iterable[Any], size: int = 200) -> Iterable[list[Any]]:
-    everything = list(values)
-    return (everything[start : start + size] for start in range(0, len(everything), size))

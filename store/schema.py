@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 __all__ = [
     "attachment",
+    "audit",
     "capture",
     "contact",
     "contact_address",
@@ -34,15 +35,23 @@ __all__ = [
     "email",
     "email_contact",
     "email_id",
+    "email_key",
+    "email_parent",
     "email_recipient",
+    "erased_address",
     "gap",
     "metadata",
     "never_log",
+    "notice",
     "portal",
     "send_as",
     "spool_progress",
+    "stopped_thread",
+    "unlogged",
     "user",
     "user_address",
+    "waiting",
+    "waiting_hash",
 ]
 
 metadata = MetaData(
@@ -65,6 +74,7 @@ portal = Table(
     Column("switches", JSON, nullable=False),
     Column("bcc_address", String(320)),
     Column("forward_address", String(320)),
+    Column("authserv_ids", JSON, nullable=False),
     Column("subaddressed_domains", JSON, nullable=False),
     Column("service_logins", JSON, nullable=False),
 )
@@ -108,6 +118,7 @@ contact = Table(
     Column("name", String(200)),
     Column("owner", ForeignKey("user_account.id")),
     Index("ix_contact_portal_primary_address", "portal", "primary_address"),
+    sqlite_autoincrement=True,  # a decision may still name a contact that was erased: no other one gets its id
 )
 
 contact_address = Table(
@@ -140,15 +151,13 @@ email = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("portal", ForeignKey("portal.id"), nullable=False),
-    Column("identity", String(1400), nullable=False),
-    Column("variant", Integer, nullable=False),  # 0, or counting up for other mail under the same identity
     Column("message_id", String(1000)),
-    Column("fingerprint", String(64), nullable=False),
     Column("thread", Integer, nullable=False),
     Column("direction", String(10), nullable=False),
     Column("reason", String(40), nullable=False),
     Column("attribution", String(40)),
     Column("user", ForeignKey("user_account.id")),
+    Column("is_reassigned", Boolean, nullable=False),  # by hand; captures change the user no more
     Column("flags", JSON, nullable=False),
     Column("subject", Text, nullable=False),
     Column("date", Float),
@@ -156,22 +165,113 @@ email = Table(
     Column("from", JSON, nullable=False),
     Column("to", JSON, nullable=False),
     Column("cc", JSON, nullable=False),
-    Column("parents", JSON, nullable=False),
     Column("text", Text, nullable=False),
     Column("html", Text, nullable=False),
     Column("size", Integer, nullable=False),
     Column("content", String(64)),
-    UniqueConstraint("portal", "identity", "variant"),
+    Column("content_rank", String(80), nullable=False),  # of the capture that the content is of; the smallest counts
+    Column("deleted_at", Float),  # its content is gone; the rest stays, so that a later capture does not bring it back
     Index("ix_email_portal_at", "portal", "at"),
     Index("ix_email_portal_thread", "portal", "thread"),
+    Index("ix_email_content", "content"),
+    sqlite_autoincrement=True,  # people write ids down, and threads are named by one
 )
 
-email_id = Table(  # every id a message is known by (rules.md 4.4)
+email_key = Table(  # what tells copies of one message (rules.md section 6)
+    "email_key",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("email", ForeignKey("email.id"), nullable=False, index=True),
+)
+
+email_id = Table(  # every id a message is known by (rules.md 4.4), and the print of its header section, as keyed hashes
     "email_id",
     metadata,
     Column("portal", ForeignKey("portal.id"), primary_key=True),
-    Column("msg_id", String(1000), primary_key=True),
+    Column("hash", String(64), primary_key=True),
     Column("email", ForeignKey("email.id"), primary_key=True),
+    Column("msg_id", String(1000)),
+    Index("ix_email_id_email", "email"),
+)
+
+email_parent = Table(  # keyed hashes of the ids that a logged message answers, nearest first
+    "email_parent",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("email", ForeignKey("email.id"), primary_key=True),
+    Column("place", Integer, nullable=False),
+    Index("ix_email_parent_email", "email"),
+)
+
+unlogged = Table(  # what a message that was not logged answers, or is the same as: keyed hashes only (rules.md 4.3)
+    "unlogged",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("other", String(64), primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("is_same", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("ix_unlogged_portal_other", "portal", "other"),
+    Index("ix_unlogged_at", "at"),
+)
+
+waiting = Table(  # decisions that a parent, logged later, may change (rules.md 4.5)
+    "waiting",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("portal", ForeignKey("portal.id"), nullable=False),
+    Column("key", String(40), nullable=False),
+    Column("until", Float, nullable=False, index=True),
+    Column("is_due", Boolean, nullable=False),
+    Column("entry", JSON, nullable=False),
+    UniqueConstraint("portal", "key"),
+)
+
+waiting_hash = Table(
+    "waiting_hash",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("waiting", ForeignKey("waiting.id", ondelete="CASCADE"), primary_key=True),
+)
+
+stopped_thread = Table(  # nothing more of the thread of this email is logged
+    "stopped_thread",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("email", ForeignKey("email.id"), primary_key=True),
+)
+
+erased_address = Table(  # keyed hashes of addresses that must not come back (rules.md 8.5)
+    "erased_address",
+    metadata,
+    Column("portal", ForeignKey("portal.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("portal", ForeignKey("portal.id")),
+    Column("at", Float, nullable=False),
+    Column("who", String(320), nullable=False),
+    Column("action", String(60), nullable=False),
+    Column("subject", String(400), nullable=False),
+    Column("before", JSON),
+    Column("after", JSON),
+    Index("ix_audit_portal_at", "portal", "at"),
+)
+
+notice = Table(  # when a user was last told that a capture was refused (rules.md 7.2)
+    "notice",
+    metadata,
+    Column("user", ForeignKey("user_account.id"), primary_key=True),
+    Column("at", Float, nullable=False),
 )
 
 email_contact = Table(
@@ -180,6 +280,7 @@ email_contact = Table(
     Column("email", ForeignKey("email.id"), primary_key=True),
     Column("contact", ForeignKey("contact.id"), primary_key=True),
     Column("bcc", Boolean, nullable=False),
+    Column("is_unlinked", Boolean, nullable=False),  # by hand; captures do not bring it back
     Index("ix_email_contact_contact", "contact"),
 )
 
@@ -196,14 +297,14 @@ capture = Table(
     "capture",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String(32), nullable=False),
+    Column("key", String(40), nullable=False),
     Column("portal", ForeignKey("portal.id"), nullable=False),
     Column("email", ForeignKey("email.id"), index=True),
     Column("at", Float, nullable=False),
     Column("source", String(20), nullable=False),
     Column("session", String(64)),
     Column("reply", Text),
-    UniqueConstraint("key", "portal"),
+    UniqueConstraint("key", "portal", "source"),
 )
 
 attachment = Table(
@@ -215,6 +316,7 @@ attachment = Table(
     Column("type", String(200), nullable=False),
     Column("size", Integer, nullable=False),
     Column("content", String(64)),  # none when it was over the limit
+    Index("ix_attachment_content", "content"),
 )
 
 content_part = Table(  # zstd-compressed parts of raw messages and attachments, by SHA-256 of the whole
@@ -230,7 +332,7 @@ decision = Table(
     "decision",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String(32), nullable=False),
+    Column("key", String(40), nullable=False),
     Column("portal", ForeignKey("portal.id"), nullable=False),
     Column("at", Float, nullable=False),
     Column("source", String(20), nullable=False),
@@ -255,7 +357,7 @@ gap = Table(
     "gap",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String(32), nullable=False),
+    Column("key", String(40), nullable=False),
     Column("portal", ForeignKey("portal.id"), nullable=False),
     Column("at", Float, nullable=False),
     Column("source", String(20), nullable=False),

@@ -38,7 +38,7 @@ class Opened:
 
     def lookups(self) -> Lookups:
         """Another process's look-ups, with nothing cached yet."""
-        return Lookups(self.database, self.bell)
+        return Lookups(self.database, self.bell, HASH_KEY)
 
     async def rows(self, table: Table) -> list[Any]:
         """All rows of a table."""

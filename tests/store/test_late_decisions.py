@@ -21,6 +21,12 @@ class Away:
     def answer(self, question: Question) -> tuple[Answer, ...] | None:
         return None
 
+    def is_capture_address(self, address: str) -> bool | None:
+        return None
+
+    def was_capture_address(self, address: str) -> bool:
+        return False
+
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         raise StoreUnavailable("away")
 

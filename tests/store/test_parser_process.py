@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 import zstandard
 
+import engine
+from engine.fingerprint import essence, id_key
 from store.parser import Parser
 from store.parsing import ParseLimits
 
@@ -170,7 +172,8 @@ class TestFailing:
         assert result["trouble"] == "the parser died"
         assert result["flags"] == ["unparsed"]
         assert result["subject"] == "Offer"
-        assert result["identity"] == "1@acme.example ann@acme.example"
+        assert result["message_id"] == "1@acme.example"
+        assert id_key("1@acme.example", essence(engine.read(HEAD))) in result["keys"]
         assert result["size"] == len(content)
         assert kept[result["content"]] == content
         await parser.close()

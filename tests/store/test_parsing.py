@@ -11,6 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import engine
+from engine.fingerprint import essence, id_key
 from store.parsing import ParseLimits, parse, split, unstuff
 
 HEAD = (
@@ -70,7 +72,8 @@ class TestUnderstood:
         assert result["attachments"] == []
         assert result["flags"] == []
         assert result["subject"] == "Offer"
-        assert result["identity"] == "1@acme.example ann@acme.example"
+        assert result["message_id"] == "1@acme.example"
+        assert id_key("1@acme.example", essence(engine.read(HEAD))) in result["keys"]
         assert (result["from"], result["to"], result["cc"]) == (["ann@acme.example"], ["kim@cust.example"], [])
         assert len(kept) == 1
 

@@ -73,7 +73,8 @@ async def test_many_emails_are_listed_with_each_its_own_details(opened: Any) -> 
     entries = []
     for number in range(620):
         to = "kim@cust.example, lee@cust.example" if number % 2 else "lee@cust.example"
-        entries.append(await opened.writer.settle(message(to=to, message_id=f"<{number}>"), key=f"k{number}"))
+        content = message(to=to, message_id=f"<{number}>", subject=f"Offer {number}")
+        entries.append(await opened.writer.settle(content, key=f"k{number}"))
     await opened.writer.record([each for each, _ in entries], [part for _, parts in entries for part in parts])
     listed = await opened.reading.emails(await opened.portal())
     assert len(listed) == 620
@@ -100,11 +101,13 @@ async def test_an_explanation_finds_a_message_by_any_of_its_ids(opened: Any) -> 
     from sqlalchemy import insert
 
     from store import schema
+    from store.hashes import keyed_hash
 
     await opened.writer.passes(message())
     portal = await opened.portal()
     async with opened.database.write() as connection:
-        row = {"portal": portal, "msg_id": "rewritten@provider.example", "email": 1}
+        hash_ = keyed_hash(b"k" * 32, "rewritten@provider.example")
+        row = {"portal": portal, "hash": hash_, "msg_id": "rewritten@provider.example", "email": 1}
         await connection.execute(insert(schema.email_id).values(**row))
     found = await opened.reading.explain(portal, "<rewritten@provider.example>")
     assert [each.id for each in found.emails] == [1]

@@ -20,7 +20,9 @@ from store.recording import Batch, Settled
 
 TABLES = [
     schema.email,
+    schema.email_key,
     schema.email_id,
+    schema.email_parent,
     schema.email_contact,
     schema.email_recipient,
     schema.capture,
@@ -64,7 +66,8 @@ class TestRepetition:
         assert await counts(opened) == (1, 1, 1)
 
     async def test_a_batch_that_overlaps_an_earlier_one_adds_what_is_new(self, opened: Any) -> None:
-        entries = [await opened.writer.settle(message(message_id=f"<{n}@a>"), key=f"k{n}") for n in range(4)]
+        contents = [message(message_id=f"<{n}@a>", subject=f"Offer {n}") for n in range(4)]
+        entries = [await opened.writer.settle(each, key=f"k{n}") for n, each in enumerate(contents)]
         for some in (entries[:3], entries[1:]):
             await opened.writer.record([each for each, _ in some], [part for _, parts in some for part in parts])
         assert await counts(opened) == (4, 4, 4)
@@ -125,8 +128,8 @@ class TestOneMessageOneRecord:
         await opened.writer.passes(message(subject="One"), key="a")
         await opened.writer.passes(message(subject="Two"), key="b")
         one, two = await opened.rows(schema.email)
-        assert (one.subject, one.flags, one.variant) == ("One", [], 0)
-        assert (two.subject, two.flags, two.variant) == ("Two", ["message_id_reused"], 1)
+        assert (one.subject, one.flags) == ("One", ["message_id_reused"])
+        assert (two.subject, two.flags) == ("Two", ["message_id_reused"])
         await opened.writer.passes(message(subject="Two"), key="c")
         assert await counts(opened) == (2, 3, 3)
 
@@ -135,7 +138,7 @@ class TestOneMessageOneRecord:
         two, parts_two = await opened.writer.settle(message(subject="Two"), key="b")
         await opened.writer.record([one, two], [*parts_one, *parts_two])
         assert [(each.subject, each.flags) for each in await opened.rows(schema.email)] == [
-            ("One", []),
+            ("One", ["message_id_reused"]),
             ("Two", ["message_id_reused"]),
         ]
 
@@ -143,7 +146,7 @@ class TestOneMessageOneRecord:
         await opened.writer.passes(message("bob@acme.example"), login="bob@acme.example", key="a")
         await opened.writer.passes(message("ann@acme.example"), key="b")
         bob, ann = await opened.rows(schema.email)
-        assert (bob.flags, ann.flags) == ([], ["message_id_reused"])
+        assert (bob.flags, ann.flags) == (["message_id_reused"], ["message_id_reused"])
 
     async def test_without_an_id_the_fingerprint_tells_messages_apart(self, opened: Any) -> None:
         for key, body in (("a", "One\r\n"), ("b", "One\r\n"), ("c", "Two\r\n")):
@@ -163,21 +166,32 @@ class TestOneMessageOneRecord:
             (email,) = await opened.reading.emails(await opened.portal(name))
             assert b"".join([part async for part in opened.reading.content(email.id)]) == content
 
-    async def test_a_message_is_of_the_thread_of_its_nearest_logged_parent(self, opened: Any) -> None:
+    async def test_a_message_is_of_the_thread_of_its_logged_parent(self, opened: Any) -> None:
         writer = opened.writer
         await writer.passes(message(message_id="<root@a>"))
-        await writer.passes(message(message_id="<other@a>"))
-        more = "In-Reply-To: <unknown@a>\r\nReferences: <other@a> <root@a> <unknown@a>\r\n"
-        await writer.passes(message(message_id="<reply@a>", more=more))
+        await writer.passes(message(message_id="<other@a>", subject="Other"))
+        root, other = await opened.rows(schema.email)
+        assert (root.thread, other.thread) == (root.id, other.id)
+        more = "In-Reply-To: <unknown@a>\r\nReferences: <root@a> <unknown@a>\r\n"
+        await writer.passes(message(message_id="<reply@a>", subject="Reply", more=more))
         root, other, reply = await opened.rows(schema.email)
-        assert root.thread == root.id
-        assert other.thread == other.id
-        assert reply.thread == root.id
+        assert (root.thread, other.thread, reply.thread) == (root.id, other.id, root.id)
+
+    async def test_a_message_that_answers_two_threads_makes_one_of_them(self, opened: Any) -> None:
+        writer = opened.writer
+        for name in ("one", "two", "apart"):
+            await writer.passes(message(message_id=f"<{name}@a>", subject=name))
+        more = "References: <two@a> <one@a>\r\n"
+        await writer.passes(message(message_id="<reply@a>", subject="Reply", more=more))
+        one, two, apart, reply = await opened.rows(schema.email)
+        assert (one.thread, two.thread, reply.thread) == (one.id, one.id, one.id)
+        assert apart.thread == apart.id
 
     async def test_a_reply_in_the_same_batch_finds_its_parent(self, opened: Any) -> None:
         root, parts = await opened.writer.settle(message(message_id="<root@a>"), key="a")
         more = "In-Reply-To: <root@a>\r\n"
-        reply, more_parts = await opened.writer.settle(message(message_id="<reply@a>", more=more), key="b")
+        content = message(message_id="<reply@a>", subject="Reply", more=more)
+        reply, more_parts = await opened.writer.settle(content, key="b")
         await opened.writer.record([root, reply], [*parts, *more_parts])
         first, second = await opened.rows(schema.email)
         assert second.thread == first.id
@@ -249,7 +263,8 @@ async def test_a_random_history_recorded_with_crashes_is_what_it_is_without(open
     for number in range(60):
         kind = chance.choice([EntryKind.MESSAGE, EntryKind.MESSAGE, EntryKind.MESSAGE, EntryKind.GAP])
         to = chance.choice(["kim@cust.example", "lee@cust.example", "x@stranger.example"])
-        content = message(to=to, message_id=f"<{chance.randrange(25)}@a>", subject=chance.choice("AB"))
+        name = chance.randrange(25)
+        content = message(to=to, message_id=f"<{name}@a>", subject=chance.choice("AB"), body=f"{name}\r\n")
         entries.append(await opened.writer.settle(content, key=f"k{number}", at=1000.0 + number, kind=kind))
     position = 0
     while position < len(entries):
@@ -264,7 +279,7 @@ async def test_a_random_history_recorded_with_crashes_is_what_it_is_without(open
         if each.entry.kind is EntryKind.MESSAGE and any(one.outcome is Outcome.LOG for one in each.decisions)
     ]
     parsed = [each.parsed for each in logged]
-    distinct = {(each["identity"], each["subject"]) for each in parsed if each is not None}
+    distinct = {(each["message_id"], each["subject"]) for each in parsed if each is not None}
     emails, captures, decisions = await counts(opened)
     assert emails == len(distinct)
     assert captures == len(logged)

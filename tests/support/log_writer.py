@@ -12,12 +12,15 @@ from engine.capture import Capture
 from engine.decision import Decision, Outcome, Source
 from store.database import Database
 from store.entry import Entry, EntryKind
-from store.hashes import keyed_hash
+from store.hashes import keyed_hash, message_hashes
 from store.lookups import Lookups
 from store.parsing import ParseLimits, parse, split
 from store.recording import Batch, Recording, Settled
+from store.waiting import Waiting
 
 __all__ = ["LogWriter", "message"]
+
+WAIT = 900.0  # seconds that a reply waits for its parent
 
 
 def message(
@@ -41,8 +44,9 @@ class LogWriter:
     """`passes` is one message going by. Made inside the event loop that uses it."""
 
     def __init__(self, database: Database, bell: Path, hash_key: bytes) -> None:
-        self.recording = Recording(database, hash_key)
-        self._lookups = Lookups(database, bell)
+        self.waiting = Waiting(database, bell.with_name("waiting"), seconds=WAIT)
+        self.recording = Recording(database, hash_key, self.waiting)
+        self._lookups = Lookups(database, bell, hash_key)
         self._hash_key = hash_key
         self._position = 0
 
@@ -50,16 +54,17 @@ class LogWriter:
         self,
         content: bytes,
         *,
-        login: str = "ann@acme.example",
+        login: str | None = "ann@acme.example",
         recipients: Sequence[str] | None = None,
         key: str | None = None,
         source: Source = Source.RELAY,
         at: float | None = None,
         kind: EntryKind = EntryKind.MESSAGE,
         gap: str = "capture_failed",
+        mailbox: str | None = None,
     ) -> list[Decision]:
         """The decisions that were recorded. `recipients` are those of To unless given."""
-        settled, parts = await self.settle(content, login, recipients, key, source, at, kind, gap)
+        settled, parts = await self.settle(content, login, recipients, key, source, at, kind, gap, mailbox)
         return await self.record([settled], parts)
 
     async def record(self, settled: Sequence[Settled], parts: Sequence[Any] = ()) -> list[Decision]:
@@ -70,18 +75,19 @@ class LogWriter:
     async def settle(
         self,
         content: bytes,
-        login: str = "ann@acme.example",
+        login: str | None = "ann@acme.example",
         recipients: Sequence[str] | None = None,
         key: str | None = None,
         source: Source = Source.RELAY,
         at: float | None = None,
         kind: EntryKind = EntryKind.MESSAGE,
         gap: str = "capture_failed",
+        mailbox: str | None = None,
     ) -> tuple[Settled, list[Any]]:
         """A message ready for the log, and the parts of its content."""
         read = engine.read(split(content)[0])
         envelope = tuple(read.to if recipients is None else recipients)
-        capture = Capture(source=source, recipients=envelope, login=login)
+        capture = Capture(source=source, recipients=envelope if mailbox is None else None, login=login, mailbox=mailbox)
         answers = await self._lookups.ask(engine.question(capture, read))
         decisions = tuple(engine.decide(capture, read, each) for each in answers)
         portals = [each.portal for each in decisions if each.outcome is Outcome.LOG]
@@ -94,7 +100,7 @@ class LogWriter:
         facts = {
             "source": source,
             "recipients": [{"address": each, "accepted": True, "reply": "250 ok"} for each in envelope],
-            "message_ids": [keyed_hash(self._hash_key, read.message_id)] if read.message_id else [],
+            **message_hashes(self._hash_key, read),
             "addresses": [keyed_hash(self._hash_key, each) for each in envelope],
             "gap": gap,
             "cause": "OSError",

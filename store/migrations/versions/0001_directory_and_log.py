@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("switches", sa.JSON(), nullable=False),
         sa.Column("bcc_address", sa.String(length=320), nullable=True),
         sa.Column("forward_address", sa.String(length=320), nullable=True),
+        sa.Column("authserv_ids", sa.JSON(), nullable=False),
         sa.Column("subaddressed_domains", sa.JSON(), nullable=False),
         sa.Column("service_logins", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_portal")),
@@ -38,6 +39,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_spool_progress")),
     )
     op.create_table(
+        "audit",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("portal", sa.Integer(), nullable=True),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("who", sa.String(length=320), nullable=False),
+        sa.Column("action", sa.String(length=60), nullable=False),
+        sa.Column("subject", sa.String(length=400), nullable=False),
+        sa.Column("before", sa.JSON(), nullable=True),
+        sa.Column("after", sa.JSON(), nullable=True),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_audit_portal")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
+    )
+    with op.batch_alter_table("audit", schema=None) as batch_op:
+        batch_op.create_index("ix_audit_portal_at", ["portal", "at"], unique=False)
+
+    op.create_table(
         "content_part",
         sa.Column("portal", sa.Integer(), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False),
@@ -47,9 +64,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("portal", "hash", "number", name=op.f("pk_content_part")),
     )
     op.create_table(
+        "erased_address",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_erased_address_portal")),
+        sa.PrimaryKeyConstraint("portal", "hash", name=op.f("pk_erased_address")),
+    )
+    op.create_table(
         "gap",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("source", sa.String(length=20), nullable=False),
@@ -66,6 +91,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_gap_hash"), ["hash"], unique=False)
 
     op.create_table(
+        "unlogged",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("other", sa.String(length=64), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("is_same", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_unlogged_portal")),
+        sa.PrimaryKeyConstraint("portal", "hash", "other", name=op.f("pk_unlogged")),
+    )
+    with op.batch_alter_table("unlogged", schema=None) as batch_op:
+        batch_op.create_index("ix_unlogged_at", ["at"], unique=False)
+        batch_op.create_index("ix_unlogged_portal_other", ["portal", "other"], unique=False)
+
+    op.create_table(
         "user_account",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
@@ -78,6 +118,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("portal", "account", name=op.f("uq_user_account_portal_account")),
     )
     op.create_table(
+        "waiting",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("is_due", sa.Boolean(), nullable=False),
+        sa.Column("entry", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_waiting_portal")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_waiting")),
+        sa.UniqueConstraint("portal", "key", name=op.f("uq_waiting_portal_key")),
+    )
+    with op.batch_alter_table("waiting", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_waiting_until"), ["until"], unique=False)
+
+    op.create_table(
         "contact",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
@@ -87,6 +142,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["owner"], ["user_account.id"], name=op.f("fk_contact_owner")),
         sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_contact_portal")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contact")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("contact", schema=None) as batch_op:
         batch_op.create_index("ix_contact_portal_primary_address", ["portal", "primary_address"], unique=False)
@@ -95,15 +151,13 @@ def upgrade() -> None:
         "email",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
-        sa.Column("identity", sa.String(length=1400), nullable=False),
-        sa.Column("variant", sa.Integer(), nullable=False),
         sa.Column("message_id", sa.String(length=1000), nullable=True),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("thread", sa.Integer(), nullable=False),
         sa.Column("direction", sa.String(length=10), nullable=False),
         sa.Column("reason", sa.String(length=40), nullable=False),
         sa.Column("attribution", sa.String(length=40), nullable=True),
         sa.Column("user", sa.Integer(), nullable=True),
+        sa.Column("is_reassigned", sa.Boolean(), nullable=False),
         sa.Column("flags", sa.JSON(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("date", sa.Float(), nullable=True),
@@ -111,17 +165,19 @@ def upgrade() -> None:
         sa.Column("from", sa.JSON(), nullable=False),
         sa.Column("to", sa.JSON(), nullable=False),
         sa.Column("cc", sa.JSON(), nullable=False),
-        sa.Column("parents", sa.JSON(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("html", sa.Text(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("content", sa.String(length=64), nullable=True),
+        sa.Column("content_rank", sa.String(length=80), nullable=False),
+        sa.Column("deleted_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_email_portal")),
         sa.ForeignKeyConstraint(["user"], ["user_account.id"], name=op.f("fk_email_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_email")),
-        sa.UniqueConstraint("portal", "identity", "variant", name=op.f("uq_email_portal_identity_variant")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("email", schema=None) as batch_op:
+        batch_op.create_index("ix_email_content", ["content"], unique=False)
         batch_op.create_index("ix_email_portal_at", ["portal", "at"], unique=False)
         batch_op.create_index("ix_email_portal_thread", ["portal", "thread"], unique=False)
 
@@ -161,6 +217,15 @@ def upgrade() -> None:
         batch_op.create_index("ix_user_address_canonical", ["canonical"], unique=False)
 
     op.create_table(
+        "waiting_hash",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("waiting", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_waiting_hash_portal")),
+        sa.ForeignKeyConstraint(["waiting"], ["waiting.id"], name=op.f("fk_waiting_hash_waiting"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("portal", "hash", "waiting", name=op.f("pk_waiting_hash")),
+    )
+    op.create_table(
         "attachment",
         sa.Column("email", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
@@ -171,10 +236,20 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_attachment_email")),
         sa.PrimaryKeyConstraint("email", "number", name=op.f("pk_attachment")),
     )
+    with op.batch_alter_table("attachment", schema=None) as batch_op:
+        batch_op.create_index("ix_attachment_content", ["content"], unique=False)
+
+    op.create_table(
+        "notice",
+        sa.Column("user", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["user"], ["user_account.id"], name=op.f("fk_notice_user")),
+        sa.PrimaryKeyConstraint("user", name=op.f("pk_notice")),
+    )
     op.create_table(
         "capture",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
         sa.Column("email", sa.Integer(), nullable=True),
         sa.Column("at", sa.Float(), nullable=False),
@@ -184,7 +259,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_capture_email")),
         sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_capture_portal")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_capture")),
-        sa.UniqueConstraint("key", "portal", name=op.f("uq_capture_key_portal")),
+        sa.UniqueConstraint("key", "portal", "source", name=op.f("uq_capture_key_portal_source")),
     )
     with op.batch_alter_table("capture", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_capture_email"), ["email"], unique=False)
@@ -205,7 +280,7 @@ def upgrade() -> None:
     op.create_table(
         "decision",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
         sa.Column("portal", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("source", sa.String(length=20), nullable=False),
@@ -227,6 +302,7 @@ def upgrade() -> None:
         sa.Column("email", sa.Integer(), nullable=False),
         sa.Column("contact", sa.Integer(), nullable=False),
         sa.Column("bcc", sa.Boolean(), nullable=False),
+        sa.Column("is_unlinked", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["contact"], ["contact.id"], name=op.f("fk_email_contact_contact")),
         sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_email_contact_email")),
         sa.PrimaryKeyConstraint("email", "contact", name=op.f("pk_email_contact")),
@@ -237,12 +313,41 @@ def upgrade() -> None:
     op.create_table(
         "email_id",
         sa.Column("portal", sa.Integer(), nullable=False),
-        sa.Column("msg_id", sa.String(length=1000), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("email", sa.Integer(), nullable=False),
+        sa.Column("msg_id", sa.String(length=1000), nullable=True),
         sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_email_id_email")),
         sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_email_id_portal")),
-        sa.PrimaryKeyConstraint("portal", "msg_id", "email", name=op.f("pk_email_id")),
+        sa.PrimaryKeyConstraint("portal", "hash", "email", name=op.f("pk_email_id")),
     )
+    with op.batch_alter_table("email_id", schema=None) as batch_op:
+        batch_op.create_index("ix_email_id_email", ["email"], unique=False)
+
+    op.create_table(
+        "email_key",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("email", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_email_key_email")),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_email_key_portal")),
+        sa.PrimaryKeyConstraint("portal", "key", name=op.f("pk_email_key")),
+    )
+    with op.batch_alter_table("email_key", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_email_key_email"), ["email"], unique=False)
+
+    op.create_table(
+        "email_parent",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("email", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_email_parent_email")),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_email_parent_portal")),
+        sa.PrimaryKeyConstraint("portal", "hash", "email", name=op.f("pk_email_parent")),
+    )
+    with op.batch_alter_table("email_parent", schema=None) as batch_op:
+        batch_op.create_index("ix_email_parent_email", ["email"], unique=False)
+
     op.create_table(
         "email_recipient",
         sa.Column("email", sa.Integer(), nullable=False),
@@ -251,6 +356,14 @@ def upgrade() -> None:
         sa.Column("reply", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_email_recipient_email")),
         sa.PrimaryKeyConstraint("email", "address", name=op.f("pk_email_recipient")),
+    )
+    op.create_table(
+        "stopped_thread",
+        sa.Column("portal", sa.Integer(), nullable=False),
+        sa.Column("email", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["email"], ["email.id"], name=op.f("fk_stopped_thread_email")),
+        sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_stopped_thread_portal")),
+        sa.PrimaryKeyConstraint("portal", "email", name=op.f("pk_stopped_thread")),
     )
     op.create_table(
         "decision_hash",
@@ -287,6 +400,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_capture_email"))
 
     op.drop_table("capture")
+    op.drop_table("notice")
+    with op.batch_alter_table("attachment", schema=None) as batch_op:
+        batch_op.drop_index("ix_attachment_content")
+
     op.drop_table("attachment")
     with op.batch_alter_table("user_address", schema=None) as batch_op:
         batch_op.drop_index("ix_user_address_canonical")
@@ -298,6 +415,7 @@ def downgrade() -> None:
 
     op.drop_table("never_log")
     with op.batch_alter_table("email", schema=None) as batch_op:
+        batch_op.drop_index("ix_email_content")
         batch_op.drop_index("ix_email_portal_thread")
         batch_op.drop_index("ix_email_portal_at")
 

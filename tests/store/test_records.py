@@ -1,0 +1,153 @@
+"""Records: whose content counts, which captures are one message, and what stays (rules.md section 6)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from judged_log import BEGIN, JudgedLog, entry, seen_in
+from log_writer import message
+from sqlalchemy import select
+
+from store import schema
+from store.directory import Directory
+
+ANN, KIM = "ann@acme.example", "kim@cust.example"
+BCC = "log-p1@cap.example"
+
+
+@pytest_asyncio.fixture
+async def log(opened: Any) -> AsyncIterator[JudgedLog]:
+    judged = JudgedLog(opened.database, opened.folder)
+    yield judged
+    await judged.recorder.close()
+
+
+async def rows(log: JudgedLog, table: Any) -> list[Any]:
+    async with log.database.read() as connection:
+        return list((await connection.execute(select(table))).all())
+
+
+def copies() -> dict[str, Any]:
+    """A message as the relay took it, and copies with another id and with another text, which only it connects."""
+    original = message(message_id="<sent@a>")
+    return {
+        "relay": entry("relay", original, login=ANN, to=[KIM], at=BEGIN + 3),
+        "rewritten": seen_in(ANN, "rewritten", message(message_id="<other@a>"), at=BEGIN + 1),
+        "changed": seen_in(ANN, "changed", message(message_id="<sent@a>", body="Changed\r\n"), at=BEGIN + 2),
+    }
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("relay", "rewritten", "changed"))))
+@pytest.mark.parametrize("together", [True, False])
+async def test_records_that_turn_out_to_be_one_message_are_united(
+    log: JudgedLog, order: tuple[str, ...], together: bool
+) -> None:
+    found = [copies()[name] for name in order]
+    for batch in [found] if together else [[each] for each in found]:
+        await log.pass_by(*batch)
+    (email,) = await rows(log, schema.email)
+    assert {each.key for each in await rows(log, schema.capture)} == {"relay", "rewritten", "changed"}
+    assert {each.msg_id for each in await rows(log, schema.email_id)} == {"sent@a", "other@a", None}
+    assert (email.text, email.message_id, email.at) == ("Hello\r\n", "sent@a", BEGIN + 1)
+    assert email.thread == email.id
+    assert {each.email for each in await rows(log, schema.decision)} == {email.id}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("relay", "changed"))))
+async def test_the_content_of_the_path_that_alters_least_is_kept(log: JudgedLog, order: tuple[str, ...]) -> None:
+    """Whichever came first."""
+    for name in order:
+        await log.pass_by(copies()[name])
+    (email,) = await rows(log, schema.email)
+    assert email.text == "Hello\r\n"
+
+
+@pytest.mark.parametrize("is_seen_first", [True, False])
+async def test_a_copy_under_the_id_that_the_provider_gave_is_the_same_record(
+    log: JudgedLog, is_seen_first: bool
+) -> None:
+    """Even when it changed the text, as Exchange does."""
+    reply = "250 2.6.0 <given@outlook.example> [InternalId=1] Queued mail for delivery"
+    both = [
+        entry("relay", message(), login=ANN, to=[KIM], reply=reply),
+        seen_in(ANN, "copy", message(message_id="<given@outlook.example>", body="Rendered anew\r\n")),
+    ]
+    for each in reversed(both) if is_seen_first else both:
+        await log.pass_by(each)
+    assert len(await rows(log, schema.email)) == 1
+
+
+@pytest.mark.parametrize("other", [{"subject": "Another"}, {"sender": "bob@acme.example"}], ids=["subject", "author"])
+async def test_a_reused_id_is_said_of_every_message_that_has_it(log: JudgedLog, other: dict[str, str]) -> None:
+    await log.pass_by(entry("one", message(), login=ANN, to=[KIM]))
+    await log.pass_by(entry("two", message(**other), login=other.get("sender", ANN), to=[KIM]))
+    found = await rows(log, schema.email)
+    assert [each.flags for each in found] == [["message_id_reused"], ["message_id_reused"]]
+
+
+async def test_a_copy_makes_a_contact_and_tells_the_directory(log: JudgedLog, opened: Any) -> None:
+    (before,) = await rows(log, schema.directory_version)
+    await log.pass_by(entry("bcc", message(ANN, "New@New.example"), login=ANN, to=["New@New.example"], captures=[BCC]))
+    directory: Directory = opened.directory
+    contact = await directory.contact("P1", "new@new.example")
+    assert (contact.primary, contact.owner) == ("New@New.example", ANN)
+    (after,) = await rows(log, schema.directory_version)
+    assert after.version == before.version + 1
+    (linked,) = await rows(log, schema.email_contact)
+    assert linked.contact == contact.id
+
+
+async def test_what_was_changed_by_hand_stays(log: JudgedLog, opened: Any) -> None:
+    """A user that was reassigned and a contact that was unlinked, against a capture that comes later."""
+    await log.pass_by(copies()["changed"])
+    bob = (await opened.directory.user("P1", "bob@acme.example")).id
+    async with log.database.write() as connection:
+        await connection.execute(schema.email.update().values(user=bob, is_reassigned=True))
+        await connection.execute(schema.email_contact.update().values(is_unlinked=True))
+    await log.pass_by(copies()["relay"])
+    await log.pass_by(copies()["rewritten"])
+    (email,) = await rows(log, schema.email)
+    assert (email.user, email.is_reassigned) == (bob, True)
+    (linked,) = await rows(log, schema.email_contact)
+    assert linked.is_unlinked
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("rewritten", "changed"))))
+async def test_a_deleted_message_is_not_brought_back(log: JudgedLog, opened: Any, order: tuple[str, ...]) -> None:
+    """Not by another capture, nor by one that unites it with a record that was not deleted."""
+    from store.forgetting import forget_content
+
+    deleted, left = order
+    await log.pass_by(copies()[deleted])
+    async with log.database.write() as connection:
+        await forget_content(connection, [1])
+    await log.pass_by(copies()[left])
+    assert len(await rows(log, schema.email)) == 2
+    await log.pass_by(copies()["relay"])
+    (email,) = await rows(log, schema.email)
+    assert email.deleted_at is not None
+    assert (email.text, email.subject, email.content) == ("", "", None)
+    assert await rows(log, schema.content_part) == []
+    assert await rows(log, schema.email_recipient) == []
+
+
+async def test_a_stranger_who_becomes_known_in_the_thread_is_logged_as_such(log: JudgedLog) -> None:
+    """The first answer was logged to the contacts of the thread, before the copy named the sender."""
+    new = "new@new.example"
+    root = message(ANN, f"{KIM}, {new}", message_id="<root@a>")
+    reply = message(new, ANN, message_id="<reply@new>", subject="Re: Offer", more="In-Reply-To: <root@a>\r\n")
+    await log.pass_by(entry("root", root, login=ANN, to=[KIM, new]))
+    (before,) = await log.pass_by(seen_in(ANN, "reply", reply))
+    assert "unmatched_sender" in before.flags
+    assert [each.address for each in before.contacts] == [KIM]
+    _, after = await log.pass_by(entry("bcc", root, login=ANN, captures=[BCC]))
+    assert "unmatched_sender" not in after.flags
+    assert [each.address for each in after.contacts] == [new]
+    answer = next(each for each in await rows(log, schema.email) if each.direction == "incoming")
+    linked = {each.contact for each in await rows(log, schema.email_contact) if each.email == answer.id}
+    assert linked == {each.id for each in after.contacts}
+    assert "unmatched_sender" not in answer.flags

@@ -1,0 +1,242 @@
+"""Threads of the log: what joins, over which ids, and what it costs (rules.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from judged_log import BEGIN, HASH_KEY, JudgedLog, entry, seen_in
+from log_writer import message
+from sqlalchemy import event, select
+
+from engine.directory import Rule, Switches
+from store import schema
+from store.hashes import keyed_hash
+from store.threads import MAX_LEVELS, find_thread
+
+ANN, KIM, STRANGER = "ann@acme.example", "kim@cust.example", "x@stranger.example"
+BCC = "log-p1@cap.example"
+
+
+class Queries:
+    """Counts the statements that a database is asked."""
+
+    def __init__(self, database: Any) -> None:
+        self.count = 0
+        event.listen(database.engine.sync_engine, "before_cursor_execute", self._counted)
+
+    def _counted(self, *_: Any) -> None:
+        self.count += 1
+
+
+@pytest_asyncio.fixture
+async def log(opened: Any) -> AsyncIterator[JudgedLog]:
+    """The log of a portal that logs replies only."""
+    await opened.directory.set_portal("P1", rule=Rule.REPLIES_ONLY)
+    judged = JudgedLog(opened.database, opened.folder)
+    yield judged
+    await judged.recorder.close()
+
+
+def sent(key: str = "root", *, id_: str = "root@acme.example", logged: bool = True, **more: Any) -> Any:
+    """Ann writes to Kim, with a copy to the BCC address when it is to be logged."""
+    to, fields = more.pop("to", KIM), more.pop("fields", "")
+    content = message(ANN, to, message_id=f"<{id_}>", subject=more.pop("subject", "Offer"), more=fields)
+    return entry(key, content, login=ANN, to=[to], captures=[BCC] if logged else [], **more)
+
+
+def reply(
+    key: str = "reply",
+    *,
+    author: str = KIM,
+    answers: str = "root@acme.example",
+    field: str = "In-Reply-To",
+    **more: Any,
+) -> Any:
+    subject = more.pop("subject", "Re: Offer")
+    fields = f"{field}: <{answers}>\r\n"
+    content = message(author, ANN, message_id=f"<{key}@cust.example>", subject=subject, more=fields, body=f"{key}\r\n")
+    return seen_in(ANN, key, content, **more)
+
+
+async def emails(log: JudgedLog) -> list[Any]:
+    async with log.database.read() as connection:
+        return list((await connection.execute(select(schema.email).order_by(schema.email.c.id))).all())
+
+
+async def reason(log: JudgedLog, key: str = "reply") -> str | None:
+    table = schema.decision
+    async with log.database.read() as connection:
+        found: str | None = await connection.scalar(select(table.c.reason).where(table.c.key == key))
+    return found
+
+
+class TestJoining:
+    async def test_an_answer_to_what_was_logged_is_logged_in_its_thread(self, log: JudgedLog) -> None:
+        await log.pass_by(sent())
+        (decision,) = await log.pass_by(reply())
+        assert (decision.reason, decision.attribution) == ("reply_to_logged", "parent")
+        root, answer = await emails(log)
+        assert answer.thread == root.thread
+
+    async def test_over_a_message_that_was_not_logged_the_thread_goes_on(self, log: JudgedLog) -> None:
+        await log.pass_by(sent())
+        between = sent("between", id_="b@acme.example", logged=False, fields="References: <root@acme.example>\r\n")
+        (skipped,) = await log.pass_by(between)
+        assert skipped.reason == "mode_replies_only"
+        (decision,) = await log.pass_by(reply(answers="b@acme.example"))
+        assert decision.reason == "reply_to_logged"
+        root, answer = await emails(log)
+        assert answer.thread == root.thread
+
+    @pytest.mark.parametrize(
+        ("host", "final", "given"),
+        [
+            (
+                "smtp.office365.com",
+                "250 2.6.0 <AM0PR01@eur.prod.outlook.com> [InternalId=1, Hostname=x] Queued mail for delivery",
+                "AM0PR01@eur.prod.outlook.com",
+            ),
+            (
+                "email-smtp.eu-west-1.amazonaws.com",
+                "250 Ok 0102018f1a2b3c4d-01234567-89ab-cdef-0123-456789abcdef-000000",
+                "0102018f1a2b3c4d-01234567-89ab-cdef-0123-456789abcdef-000000@eu-west-1.amazonses.com",
+            ),
+        ],
+        ids=["Exchange", "Amazon SES"],
+    )
+    async def test_an_answer_to_the_id_that_the_provider_gave_joins(
+        self, log: JudgedLog, host: str, final: str, given: str
+    ) -> None:
+        await log.pass_by(sent(host=host, reply=final))
+        (decision,) = await log.pass_by(reply(answers=given))
+        assert decision.reason == "reply_to_logged"
+
+    async def test_an_answer_to_the_id_of_the_sent_copy_joins(self, log: JudgedLog) -> None:
+        await log.pass_by(sent())
+        await log.pass_by(seen_in(ANN, "copy", message(ANN, KIM, message_id="<copy@acme.example>", body="Changed\r\n")))
+        assert await reason(log, "copy") == "mode_replies_only"
+        (decision,) = await log.pass_by(reply(answers="copy@acme.example"))
+        assert decision.reason == "reply_to_logged"
+
+    async def test_a_stranger_who_answers_directly_is_logged_to_the_contacts_of_the_thread(
+        self, log: JudgedLog
+    ) -> None:
+        await log.pass_by(sent())
+        (decision,) = await log.pass_by(reply(author=STRANGER))
+        assert decision.reason == "reply_to_logged"
+        assert "unmatched_sender" in decision.flags
+        assert [each.address for each in decision.contacts] == [KIM]
+
+    async def test_a_stranger_who_only_refers_to_it_has_proven_nothing(self, log: JudgedLog) -> None:
+        await log.pass_by(sent())
+        (decision,) = await log.pass_by(reply(author=STRANGER, field="References"))
+        assert decision.reason == "thread_unproven"
+
+    async def test_another_subject_ends_the_thread_where_the_portal_says_so(self, log: JudgedLog, opened: Any) -> None:
+        await opened.directory.set_portal("P1", switches=Switches(require_same_subject=True))
+        await log.pass_by(sent())
+        (same,) = await log.pass_by(reply("same"))
+        (other,) = await log.pass_by(reply("other", subject="Something else"))
+        assert (same.reason, other.reason) == ("reply_to_logged", "thread_unproven")
+
+    async def test_portals_do_not_meet(self, log: JudgedLog, opened: Any) -> None:
+        await opened.directory.add_portal("P2", rule=Rule.REPLIES_ONLY)
+        pia = "pia@beta.example"
+        await opened.directory.add_user("P2", pia, connected=[pia], personal_email_access=True)
+        await opened.directory.add_contact("P2", KIM)
+        await log.pass_by(sent())
+        content = message(KIM, pia, message_id="<r@cust.example>", more="In-Reply-To: <root@acme.example>\r\n")
+        (decision,) = await log.pass_by(seen_in(pia, "reply", content))
+        assert decision.reason == "pending_parent"
+        (decision,) = await log.end_waiting()
+        assert decision.reason == "thread_unproven"
+
+
+class TestWaiting:
+    """Rules.md 4.5."""
+
+    async def test_an_answer_that_came_first_is_logged_when_its_parent_is(self, log: JudgedLog) -> None:
+        (before,) = await log.pass_by(reply())
+        assert before.reason == "pending_parent"
+        bcc, after = await log.pass_by(sent())
+        assert (bcc.reason, after.reason) == ("bcc_address", "reply_to_logged")
+        answer, root = sorted(await emails(log), key=lambda each: each.direction)
+        assert answer.thread == root.thread
+        assert await log.end_waiting() == []
+
+    async def test_after_the_window_it_is_unproven_and_nothing_of_it_is_left(self, log: JudgedLog, opened: Any) -> None:
+        content = message(
+            KIM, ANN, subject="Plan", body="Secret words\r\n", more="In-Reply-To: <root@acme.example>\r\n"
+        )
+        await log.pass_by(seen_in(ANN, "reply", content))
+        assert _found(opened.folder, b"Secret words")
+        (decision,) = await log.end_waiting()
+        assert decision.reason == "thread_unproven"
+        assert not _found(opened.folder, b"Secret words")
+        assert not _found(opened.folder / "waiting", b"")
+        await log.pass_by(sent())
+        assert await reason(log) == "thread_unproven"
+
+    async def test_time_counts_from_the_capture_on(self, log: JudgedLog) -> None:
+        await log.pass_by(reply(at=BEGIN - 899))
+        assert await reason(log) == "pending_parent"
+        await log.pass_by(reply("late", at=BEGIN - 901))
+        assert await reason(log, "late") == "thread_unproven"
+
+    async def test_messages_that_answer_each_other_do_not_keep_the_recorder(self, log: JudgedLog) -> None:
+        one = reply("one", answers="two@cust.example", author=STRANGER)
+        two = reply("two", answers="one@cust.example", author=STRANGER)
+        await log.pass_by(one, two)
+        await log.end_waiting()
+        assert {await reason(log, "one"), await reason(log, "two")} == {"no_existing_contact"}
+
+
+def _found(folder: Path, octets: bytes) -> bool:
+    return any(octets in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+class TestCost:
+    async def test_ten_thousand_references_are_looked_for_in_few_statements(self, log: JudgedLog) -> None:
+        await log.pass_by(sent())
+        many = " ".join(f"<{number}@else.example>" for number in range(10_000))
+        fields = f"References: {many} <root@acme.example>\r\n"
+        queries = Queries(log.database)
+        (decision,) = await log.pass_by(seen_in(ANN, "reply", message(KIM, ANN, message_id="<r@c>", more=fields)))
+        assert decision.reason == "reply_to_logged"
+        assert queries.count < 100
+
+    async def test_a_search_asks_a_bounded_number_of_questions(self, log: JudgedLog, opened: Any) -> None:
+        portal = await opened.portal()
+        rows = [
+            {"portal": portal, "hash": keyed_hash(HASH_KEY, f"{n}@x"), "other": keyed_hash(HASH_KEY, f"{n + 1}@x")}
+            | {"place": 0, "is_same": False, "at": BEGIN}
+            for n in range(50)
+        ]
+        async with log.database.write() as connection:
+            await connection.execute(schema.unlogged.insert(), rows)
+        queries = Queries(log.database)
+        async with log.database.read() as connection:
+            found = await find_thread(connection, HASH_KEY, portal, ["0@x"], ["0@x"])
+        assert len(found.missing) == MAX_LEVELS
+        assert queries.count <= 4 * MAX_LEVELS + 2
+
+    async def test_a_batch_takes_as_many_statements_as_one_message(self, opened: Any) -> None:
+        """With answers in it that find their parents."""
+        writer = opened.writer
+        counts = []
+        for size in (1, 50):
+            await writer.passes(message(message_id=f"<before{size}@a>", subject=f"Before {size}"))
+            entries = []
+            for number in range(size):
+                name = f"{size}.{number}"
+                content = message(message_id=f"<{name}@a>", subject=name, more="References: <root@a>\r\n")
+                entries.append(await writer.settle(content, key=name))
+            queries = Queries(opened.database)
+            await writer.record([each for each, _ in entries], [part for _, parts in entries for part in parts])
+            counts.append(queries.count)
+        assert counts[1] <= counts[0] + 4
+        assert counts[0] <= 40
