@@ -31,19 +31,24 @@ from onrecord.listening import ServeError, bind
 from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
+from proxy.authentication import Authenticator, resolver
 from proxy.capture import Captures
 from proxy.census import Census
 from proxy.limits import CapturePolicy
+from proxy.notices import Notices
 from proxy.recorder import Recorder
 from proxy.relay import Door, Relay
-from proxy.route import Tls
+from proxy.route import ListenerKind, Tls
+from proxy.sasl import Secret
 from proxy.submission import Submission
 from store.database import Database, StoreUnavailable, migrate
 from store.lookups import Lookups
+from store.notice_record import NoticeRecord
 from store.parser import Parser
 from store.parsing import ParseLimits
 from store.recording import Recording
 from store.spool import Spool
+from store.waiting import Waiting
 
 __all__ = ["serve"]
 
@@ -71,6 +76,7 @@ def serve(
     _require_siblings()
     _configure_log(settings)
     hash_key = settings.hash_key()
+    settings.notice_password()  # refused here, and not first in the recorder
     certificates = Certificates(settings.tls.certificates) if settings.tls.certificates else None
     contexts = {each: client_context(each.ca_file) if each.tls is not Tls.NONE else None for each in settings.provider}
     sockets = _bind(settings)
@@ -151,7 +157,7 @@ def _run_relay(
             async with asyncio.TaskGroup() as tasks:
                 captures = Captures(
                     spool=spool,
-                    directory=Lookups(database, settings.bell),
+                    directory=Lookups(database, settings.bell, hash_key),
                     policy=CapturePolicy(settings.capture.policy),
                     limits=settings.limits,
                     deadlines=settings.deadlines,
@@ -177,7 +183,7 @@ def _run_relay(
                     for listener, row in zip(settings.listener, sockets, strict=True)
                 ]
                 background = [tasks.create_task(relay.sweep())]
-                if any(door.provider is None for door in doors):
+                if any(each.kind is ListenerKind.SUBMISSION and each.provider is None for each in settings.listener):
                     background.append(tasks.create_task(relay.learn()))
                 if certificates is not None:
                     background.append(tasks.create_task(_watch(certificates, hangup)))
@@ -218,25 +224,45 @@ def _run_recorder(
     settings: Settings, hash_key: bytes, wake: int, life: int, on_decision: Callable[[Decision], None]
 ) -> int:
     options = settings.recorder
+    password = settings.notice_password()
+    context = client_context(settings.notices.ca_file) if settings.notices.tls is not Tls.NONE else None
     os.nice(options.nice)
 
     async def main() -> None:
         stop = asyncio.Event()
         listen_to_signals(stop, asyncio.Event(), life)
         database = await Database.open(settings.database_url, migrate_first=False)
+        waiting = Waiting(database, settings.data / "waiting", seconds=options.parent_minutes * 60)
         limits = ParseLimits(attachment=options.max_attachment, text=options.max_text)
+        notices = _notices(settings, database, password, context)
         recorder = Recorder(
             spools=settings.spools,
-            recording=Recording(database, hash_key),
-            directory=Lookups(database, settings.bell),
+            recording=Recording(database, hash_key, waiting),
+            waiting=waiting,
+            directory=Lookups(database, settings.bell, hash_key),
+            authenticator=Authenticator(resolver(settings.dns.nameservers)),
             parser=Parser(seconds=options.parse_seconds, memory=options.parse_memory, limits=limits),
             options=options,
+            notices=notices,
             on_decision=on_decision,
         )
-        await recorder.run(wake, stop)
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(notices.run()) if notices is not None else None
+            await recorder.run(wake, stop)
+            if notices is not None and telling is not None:
+                await notices.finish(settings.deadlines.drain)
+                telling.cancel()
         await database.close()
 
     return run_loop(main())
+
+
+def _notices(
+    settings: Settings, database: Database, password: Secret, context: ssl.SSLContext | None
+) -> Notices | None:
+    if settings.notices.host is None:
+        return None
+    return Notices(settings.notices, NoticeRecord(database), password=password, context=context)
 
 
 # -- both -------------------------------------------------------------------------------------------------------------

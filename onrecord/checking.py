@@ -58,6 +58,7 @@ async def check_all(config: Path | None) -> list[Verdict]:
     try:
         settings = load(config)
         settings.hash_key()
+        settings.notice_password()
     except SettingsError as error:
         return [Verdict(Outcome.FAILED, "settings", line) for line in str(error).splitlines()]
     verdicts = [Verdict(Outcome.OK, "settings", str(config))]

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +19,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from certs import CertificatePair
 from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.notices import NoticeOptions
 from proxy.recorder import RecorderOptions
-from proxy.route import Listener, Provider, Tls
+from proxy.route import Listener, ListenerKind, Provider, Tls
+from proxy.sasl import Secret
 
 __all__ = ["Settings", "SettingsError", "load"]
 
@@ -69,6 +71,12 @@ class CaptureSettings(_Section):
     policy: CapturePolicy = CapturePolicy.OPEN
 
 
+class DnsSettings(_Section):
+    """Whom we ask for the keys and policies of senders' domains: "address" or "address:port"; none: the system's."""
+
+    nameservers: tuple[str, ...] = ()
+
+
 class LogSettings(_Section):
     """How the program reports."""
 
@@ -97,6 +105,8 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     recorder: RecorderOptions = RecorderOptions()
+    dns: DnsSettings = DnsSettings()
+    notices: NoticeOptions = NoticeOptions()
     log: LogSettings = LogSettings()
     provider: tuple[Provider, ...] = ()
     listener: tuple[Listener, ...] = ()
@@ -140,6 +150,19 @@ class Settings(BaseSettings):
         if len(key) < 16:
             raise SettingsError(f"hash_key_file = {str(self.hash_key_file)!r}: holds fewer than 16 octets; make 32")
         return key
+
+    def notice_password(self) -> Secret:
+        """The password that the notices are sent with. Raises `SettingsError`."""
+        path = self.notices.password_file
+        if path is None:
+            return Secret(b"")
+        try:
+            return Secret(path.read_text("utf-8").strip().encode())
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"notices.password_file = {str(path)!r}: cannot be read ({type(error).__name__}); "
+                "write the password there"
+            ) from error
 
 
 def load(path: Path | None) -> Settings:
@@ -194,6 +217,8 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
         "": Settings.model_fields,
         "store": StoreSettings.model_fields,
         "capture": CaptureSettings.model_fields,
+        "dns": DnsSettings.model_fields,
+        "notices": asdict(NoticeOptions()),
         "log": LogSettings.model_fields,
         "tls": TlsSettings.model_fields,
         "certificates": [each.name for each in fields(CertificatePair)],
@@ -227,6 +252,11 @@ def _absolute(settings: Settings, home: Path) -> Settings:
             "hash_key_file": data / settings.hash_key_file,
             "tls": TlsSettings(certificates=pairs),
             "provider": providers,
+            "notices": replace(
+                settings.notices,
+                ca_file=_under(data, settings.notices.ca_file),
+                password_file=_under(data, settings.notices.password_file),
+            ),
             "store": StoreSettings(url=url),
         }
     )
@@ -242,7 +272,12 @@ def _under(folder: Path, path: Path | None) -> Path | None:
 
 def _check(settings: Settings) -> None:
     """What one value cannot say alone."""
-    troubles = [*_check_general(settings), *_check_providers(settings), *_check_listeners(settings)]
+    troubles = [
+        *_check_general(settings),
+        *_check_notices(settings),
+        *_check_providers(settings),
+        *_check_listeners(settings),
+    ]
     if troubles:
         raise SettingsError("\n".join(troubles))
 
@@ -256,9 +291,33 @@ def _check_general(settings: Settings) -> list[str]:
     for name, seconds in asdict(settings.deadlines).items():
         if seconds < 0 or (seconds == 0 and name != "failed_login_delay"):
             troubles.append(f"deadlines.{name} = {seconds!r}: must be more than 0 seconds")
+    for name in ("keep_skipped_days", "keep_emails_days"):
+        if (days := getattr(settings.recorder, name)) is not None and days <= 0:
+            troubles.append(f"recorder.{name} = {days!r}: must be more than 0")
     for name, number in asdict(settings.limits).items():
         if number <= 0:
             troubles.append(f"limits.{name} = {number!r}: must be more than 0")
+    for each in settings.dns.nameservers:
+        if not _is_nameserver(each):
+            troubles.append(
+                f'dns.nameservers: {each!r} is none; write an address such as "192.0.2.1" or "192.0.2.1:53"'
+            )
+    return troubles
+
+
+def _check_notices(settings: Settings) -> list[str]:
+    notices = settings.notices
+    if notices.host is None:
+        return []
+    troubles = []
+    if notices.tls is Tls.NONE and not _is_loopback(notices.host):
+        troubles.append(f"notices.tls = 'none': only for a host on loopback, not {notices.host!r}; use 'starttls'")
+    if not 0 < notices.port < 65536:
+        troubles.append(f"notices.port = {notices.port!r}: is no port; ports are 1 to 65535")
+    if "@" not in notices.sender:
+        troubles.append(f"notices.sender = {notices.sender!r}: is no address; write the one that notices come from")
+    if (notices.username is None) != (notices.password_file is None):
+        troubles.append("notices.username: goes with notices.password_file; set both, or none to send without a login")
     return troubles
 
 
@@ -295,7 +354,9 @@ def _check_listeners(settings: Settings) -> list[str]:
         if each.provider is not None and each.provider not in names:
             known = ", ".join(sorted(names)) or "none"
             troubles.append(f"{place}.provider = {each.provider!r}: there is no such provider; there are: {known}")
-        if each.provider is None and not any(provider.domains for provider in settings.provider):
+        if each.kind is ListenerKind.CAPTURE:
+            troubles += _check_capture_listener(each, place)
+        elif each.provider is None and not any(provider.domains for provider in settings.provider):
             troubles.append(f"{place}: names no provider, and no provider has domains; set one of both")
         if each.tls is Tls.NONE and not _is_loopback(each.address):
             troubles.append(f"{place}.tls = 'none': only on a loopback address; use 'starttls' or 'implicit'")
@@ -307,6 +368,29 @@ def _check_listeners(settings: Settings) -> list[str]:
         if each.tls is not Tls.NONE and not settings.tls.certificates:
             troubles.append(f"{place}.tls = {each.tls.value!r}: needs [tls] certificates; run: onrecord init DIR")
     return troubles
+
+
+def _check_capture_listener(listener: Listener, place: str) -> list[str]:
+    """Servers that bring mail from outside log in nowhere, and their mail goes nowhere but into the log."""
+    troubles = []
+    if listener.provider is not None:
+        troubles.append(f"{place}.provider = {listener.provider!r}: a capture listener relays nothing; leave it out")
+    if listener.known_users_only:
+        troubles.append(f"{place}.known_users_only = True: nobody logs in on a capture listener; leave it out")
+    if listener.tls is Tls.IMPLICIT:
+        troubles.append(f"{place}.tls = 'implicit': other servers begin in clear; a capture listener needs 'starttls'")
+    return troubles
+
+
+def _is_nameserver(text: str) -> bool:
+    address, port = text, "53"
+    if text.count(":") == 1:
+        address, _, port = text.partition(":")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return port.isdecimal() and 0 < int(port) < 65536
 
 
 def _is_loopback(host: str) -> bool:

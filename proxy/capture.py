@@ -12,70 +12,32 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 import engine
 from engine.address import canonical
 from engine.capture import Capture
-from engine.decision import Decision, Outcome, Source
+from engine.decision import Source
 from engine.directory import Answer, Question
 from engine.message import Message
 from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.sighting import Sighting, address_of
 from proxy.smtp.reply import Reply
 from proxy.smtp.session import Envelope
+from proxy.verdict import Directory, Verdict, Verdicts
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
-from store.hashes import keyed_hash
 from store.spool import ContentFile, Spool
 
-__all__ = ["Captures", "Directory"]
+__all__ = ["Captures"]
 
 log = structlog.get_logger("capture")
 
-REMEMBERED = 10_000  # verdicts; people write to the same people
 UNDECIDED_MEMORY = 1024 * 1024  # a message that is not decided yet goes to no file below this
 ASK_SECONDS = 2.0  # a store that is slower than this counts as away
-
-
-class Directory(Protocol):
-    """Who answers the engine's questions (`store.lookups.Lookups`)."""
-
-    def answer(self, question: Question) -> tuple[Answer, ...] | None:
-        """The answer, when it is at hand."""
-
-    async def ask(self, question: Question) -> tuple[Answer, ...]:
-        """The answer from the store. Raises `StoreUnavailable`."""
-
-    def token(self) -> object | None:
-        """An object that stays the same while answers stay true; `None` when that is not known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
-    """What the engine said, as the spool keeps it: decisions, and keyed hashes of the addresses that are no user's."""
-
-    answers: tuple[Answer, ...]
-    decisions: tuple[Decision, ...]
-    values: list[dict[str, Any]]
-    addresses: list[str]
-    logs: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _Judgement:
-    """What was captured, and what the engine said. `verdict` is `None` while nobody could be asked."""
-
-    message: Message
-    capture: Capture
-    verdict: _Verdict | None = None
-
-    @property
-    def logs(self) -> bool:
-        """Whether any portal logs the message."""
-        return self.verdict is not None and self.verdict.logs
+AWAY_SECONDS = 10.0  # how long it then is not asked about recipients, so that a thousand of them cost one wait
 
 
 class Captures:
@@ -99,18 +61,52 @@ class Captures:
         self.deadlines = deadlines
         self.tasks = tasks
         self.counts: Counter[str] = Counter()
-        self._remembered: dict[object, _Verdict] = {}
-        self._token: object | None = None
-        self._hash_key = hash_key
+        self.hash_key = hash_key
+        self.verdicts = Verdicts(directory, hash_key)
+        self._ask_again_at = float("-inf")
         self._prefix = os.urandom(12).hex()
         self._serial = 0
 
-    def begin(self, session: str, login: str | None, envelope: Envelope) -> MessageTap | None:
-        """A tap for one message; `None` when its login cannot be known, so that it concerns nobody here."""
-        if login is None:
+    def begin(
+        self,
+        session: str,
+        login: str | None,
+        envelope: Envelope,
+        *,
+        source: Source = Source.RELAY,
+        host: str = "",
+    ) -> MessageTap | None:
+        """A tap for one message; `None` when its login cannot be known, so that it concerns nobody here.
+
+        `host` is the provider's name: its replies are read by it.
+        """
+        if login is None and not envelope.captures:
             self.counts["unobservable"] += 1
             return None
-        return MessageTap(self, session, login, envelope)
+        sighting = Sighting(session=session, login=login, envelope=envelope, source=source, host=host)
+        return MessageTap(self, sighting)
+
+    def is_capture_address(self, path: bytes) -> bool | None:
+        """Whether mail to `path` is logged instead of sent; `None` when that must be asked first."""
+        return self.directory.is_capture_address(address_of(path))
+
+    async def ask_capture_address(self, path: bytes, login: str | None) -> bool | None:
+        """As `is_capture_address`, asked; what is known from before while the store is away, if that says yes.
+
+        The question is the one that the message will need answered, as far as it can be told now.
+        """
+        address = address_of(path)
+        now = asyncio.get_running_loop().time()
+        if now >= self._ask_again_at:
+            addresses = frozenset((address,) if login is None else (address, login))
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await self.directory.ask(Question(login=login, addresses=addresses))
+                return self.directory.was_capture_address(address)
+            except (StoreUnavailable, TimeoutError):
+                self.counts["recipients_unknown"] += 1
+                self._ask_again_at = now + AWAY_SECONDS
+        return self.directory.was_capture_address(address) or None
 
     def undelivered(self, session: str, login: str | None, envelope: Envelope) -> None:
         """A transaction whose every recipient was refused: there is no message, only what the envelope says."""
@@ -118,7 +114,8 @@ class Captures:
             return
         author = b"From: <" + (envelope.reverse_path or b"") + b">\r\n"
         recipients = b"To: " + b", ".join(b"<" + each.path + b">" for each in envelope.recipients) + b"\r\n"
-        tap = MessageTap(self, session, login, envelope)
+        sighting = Sighting(session=session, login=login, envelope=envelope, source=Source.RELAY, host="")
+        tap = MessageTap(self, sighting)
         tap.header_section(author + recipients, dot_stuffed=False)
         tap.refuse(envelope.recipients[-1].reply)
 
@@ -142,39 +139,6 @@ class Captures:
         self._serial += 1
         return f"{self._prefix}{self._serial:08x}"
 
-    def message_ids(self, message: Message) -> list[str]:
-        """The keyed hash of the message's id, if it has one."""
-        return [keyed_hash(self._hash_key, message.message_id)] if message.message_id else []
-
-    def remembered(self, judgement: _Judgement) -> _Verdict | None:
-        """The verdict on an earlier message of which everything that decides was the same, if it is still true."""
-        if not judgement.message.is_plain or (token := self.directory.token()) is None:
-            return None
-        if token is not self._token:
-            self._token = token
-            self._remembered.clear()
-        return self._remembered.get(_what_decides(judgement))
-
-    def decide(self, judgement: _Judgement, question: Question, answers: tuple[Answer, ...]) -> _Verdict:
-        """The verdict of the engine."""
-        decisions = engine.decide_each(judgement.capture, judgement.message, answers)
-        users = {address for answer in answers for address in answer.users}
-        outside = {canonical(address) for address in question.addresses} - users
-        return _Verdict(
-            answers=answers,
-            decisions=decisions,
-            values=[each.to_json() for each in decisions],
-            addresses=sorted(keyed_hash(self._hash_key, address) for address in outside),
-            logs=any(each.outcome is Outcome.LOG for each in decisions),
-        )
-
-    def remember(self, judgement: _Judgement, verdict: _Verdict) -> None:
-        """Keeps a verdict that rests on what the directory says now, for messages like this one."""
-        if judgement.message.is_plain and self.directory.token() is self._token is not None:
-            if len(self._remembered) >= REMEMBERED:
-                self._remembered.clear()
-            self._remembered[_what_decides(judgement)] = verdict
-
 
 class MessageTap:
     """Watches one message. Implements `proxy.smtp.transfer.Tap`."""
@@ -185,23 +149,19 @@ class MessageTap:
         "_chunks",
         "_continue",
         "_dot_stuffed",
-        "_envelope",
         "_file",
         "_in_memory",
         "_journal_key",
-        "_judgement",
         "_keeps",
-        "_login",
-        "_session",
+        "_section",
+        "_sighting",
         "_trouble",
     )
 
-    def __init__(self, captures: Captures, session: str, login: str, envelope: Envelope) -> None:
+    def __init__(self, captures: Captures, sighting: Sighting) -> None:
         self._captures = captures
-        self._session = session
-        self._login = login
-        self._envelope = envelope
-        self._judgement: _Judgement | None = None
+        self._sighting = sighting
+        self._section = b""
         self._keeps = True
         self._asking = False
         self._continue: Callable[[], None] | None = None
@@ -216,36 +176,32 @@ class MessageTap:
 
     def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
         self._dot_stuffed = dot_stuffed
+        if self._sighting.is_asked_for:
+            self._section = section
         try:
             self._judge(_unstuff(section) if dot_stuffed else section)
         except Exception as error:  # understanding mail may fail, passing it may not: the recorder tries again
-            self._captures.counts["judging_failed"] += 1
-            log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
+            self._tell_failure(error)
 
     def _judge(self, section: bytes) -> None:
-        verdicts = [(each.path.decode("utf-8", "surrogateescape"), each.reply) for each in self._envelope.recipients]
-        message = engine.read(section)
-        capture = Capture(
-            source=Source.RELAY,
-            recipients=tuple(path for path, verdict in verdicts if verdict.is_positive),
-            refused=tuple(path for path, verdict in verdicts if not verdict.is_positive),
-            login=self._login,
-        )
-        self._judgement = judgement = _Judgement(message=message, capture=capture)
-        if (verdict := self._captures.remembered(judgement)) is not None:
+        capture, message = self._sighting.read(section)
+        if self._sighting.is_asked_for:
+            return
+        verdicts = self._captures.verdicts
+        if (verdict := verdicts.recall(capture, message)) is not None:
             self._decided(verdict)
             return
         question = engine.question(capture, message)
         answers = self._captures.directory.answer(question)
         if answers is not None:
-            verdict = self._captures.decide(judgement, question, answers)
-            self._captures.remember(judgement, verdict)
+            verdict = verdicts.reach(capture, message, question, answers)
+            verdicts.remember(capture, message, verdict)
             self._decided(verdict)
         else:
             self._asking = True
-            self._captures.tasks.create_task(self._ask(judgement, question))
+            self._captures.tasks.create_task(self._ask(capture, message, question))
 
-    async def _ask(self, judgement: _Judgement, question: Question) -> None:
+    async def _ask(self, capture: Capture, message: Message, question: Question) -> None:
         answers: tuple[Answer, ...] | None = None
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -253,22 +209,23 @@ class MessageTap:
         except (StoreUnavailable, TimeoutError):
             self._captures.counts["undecided"] += 1
         except Exception as error:  # of one strange message, which must not end every session of the process
-            self._captures.counts["judging_failed"] += 1
-            log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
+            self._tell_failure(error)
         self._asking = False
         if answers is not None:
             try:
-                self._decided(self._captures.decide(judgement, question, answers))
+                self._decided(self._captures.verdicts.reach(capture, message, question, answers))
             except Exception as error:  # as in header_section
-                self._captures.counts["judging_failed"] += 1
-                log.error("a message could not be judged", session=self._session, cause=type(error).__name__)
+                self._tell_failure(error)
         if self._continue is not None:
             then, self._continue = self._continue, None
             then()
 
-    def _decided(self, verdict: _Verdict) -> None:
-        assert self._judgement is not None
-        self._judgement.verdict = verdict
+    def _tell_failure(self, error: Exception) -> None:
+        self._captures.counts["judging_failed"] += 1
+        log.error("a message could not be judged", session=self._sighting.session, cause=type(error).__name__)
+
+    def _decided(self, verdict: Verdict) -> None:
+        self._sighting.verdict = verdict
         if not verdict.logs:
             self._keeps = False
             self._drop_content()
@@ -278,8 +235,8 @@ class MessageTap:
             return
         self._chunks.append(octets)
         self._in_memory += len(octets)
-        is_decided = self._judgement is not None and self._judgement.verdict is not None
-        if self._in_memory > (self._captures.limits.capture_memory if is_decided else UNDECIDED_MEMORY):
+        is_kept = self._sighting.verdict is not None or self._sighting.is_asked_for
+        if self._in_memory > (self._captures.limits.capture_memory if is_kept else UNDECIDED_MEMORY):
             self._spill()
 
     def _spill(self) -> None:
@@ -307,14 +264,14 @@ class MessageTap:
         if self._asking:
             self._continue = lambda: self._journal_now(then)
             return True
-        if self._is_nobodys():
+        if self._sighting.is_nobodys:
             return False
         self._journal_now(then)
         return True
 
     def _journal_now(self, then: Callable[[bool], None]) -> None:
         self._flush()
-        if self._is_nobodys():
+        if self._sighting.is_nobodys:
             then(True)
         elif self._trouble is not None:
             then(False)
@@ -330,7 +287,7 @@ class MessageTap:
 
     def _deliver_now(self, reply: Reply, then: Callable[[], None]) -> bool:
         """True when `then` will be called later."""
-        if self._is_nobodys():
+        if self._sighting.is_nobodys:
             self._note_skip()
             return False
         self._flush()
@@ -355,24 +312,66 @@ class MessageTap:
             self._drop_content()
         then()
 
+    def keep(self, then: Callable[[bool], None]) -> bool:
+        self._flush()
+        if self._trouble is not None:
+            self._tell_loss(self._trouble)
+            return False
+
+        def stored(error: Exception | None) -> None:
+            if error is None:
+                self._captures.counts["captured"] += 1
+            else:
+                self._tell_loss(error)
+                self._drop_content()
+            then(error is None)
+
+        self._put(self._message_entry(self._captures.new_key(), None, settled=True), stored)
+        return True
+
+    def _tell_loss(self, error: Exception) -> None:
+        """The client keeps the message, so it is no gap."""
+        self._captures.counts["not_kept"] += 1
+        log.error("a message for the log was refused", session=self._sighting.session, cause=type(error).__name__)
+
     def refuse(self, reply: Reply) -> None:
-        judgement = self._judgement
         self._drop_content()
+        if self._sighting.is_asked_for:
+            self._note_refusal(reply)
+            return
         if self._asking:
             self._continue = lambda: self.refuse(reply)
             return
-        self._decide_as_undelivered()
+        self._sighting.decide_as_undelivered(self._captures.verdicts)
         if self._journal_key is not None:
             self._settle_as_nothing()
-        elif judgement is not None and judgement.verdict is not None:
+        elif self._sighting.verdict is not None:
             self._note_skip()
+
+    def _note_refusal(self, reply: Reply) -> None:
+        """What a user asked to be logged and nobody got: its header section tells who asked."""
+        key = self._journal_key
+        sighting = self._sighting
+        facts = sighting.facts() | {"recipients": sighting.recipients(reply), "reply": reply.line()}
+        entry = Entry(
+            key=key or self._captures.new_key(),
+            at=time.time(),
+            kind=EntryKind.NOTE,
+            facts=facts,
+            content=self._section + b"\r\n",
+            dot_stuffed=self._dot_stuffed,
+        )
+        if key is None:
+            self._captures.spool.note(entry)
+        else:
+            self._captures.spool.settle(entry, lambda error: None)
 
     def lose(self) -> None:
         if self._asking:
             self._continue = self.lose
             return
         self._drop_content()
-        if self._is_nobodys():
+        if self._sighting.is_nobodys:
             return
         if self._journal_key is None:
             self._leave_gap("outcome_unknown", None)
@@ -384,16 +383,11 @@ class MessageTap:
     def discard(self) -> None:
         self._keeps = False
         if self._journal_key is not None:  # no verdict will come; the row must not wait for one
-            self._decide_as_undelivered()
+            self._sighting.decide_as_undelivered(self._captures.verdicts)
             self._settle_as_nothing()
         self._drop_content()
 
     # -- entries ------------------------------------------------------------------------------------------------------
-
-    def _is_nobodys(self) -> bool:
-        """Whether it is settled that no portal logs the message."""
-        judgement = self._judgement
-        return judgement is not None and judgement.verdict is not None and not judgement.logs
 
     def _put(self, entry: Entry, done: Callable[[Exception | None], None]) -> None:
         """Hands `entry` to the spool and calls `done` once, at the latest when the capture's deadline has passed."""
@@ -416,18 +410,7 @@ class MessageTap:
             key=key,
             at=time.time(),
             kind=EntryKind.MESSAGE,
-            facts=self._facts()
-            | {
-                "reverse_path": _text(self._envelope.reverse_path or b""),
-                "recipients": [
-                    {"address": _text(each.path), "accepted": each.reply.is_positive, "reply": each.reply.line()}
-                    for each in self._envelope.recipients
-                ],
-                "reply": reply.line() if reply is not None else None,
-                "outcome": "delivered" if reply is not None else None,
-                # A message whose outcome stays unknown becomes a gap, which must know it when it comes again.
-                "message_ids": self._captures.message_ids(self._judgement.message) if self._judgement else [],
-            },
+            facts=self._sighting.facts() | self._sighting.outcome(reply, self._captures.hash_key),
             content=b"".join(self._chunks) if file is None else None,
             content_file=file.path if file is not None else None,
             dot_stuffed=self._dot_stuffed,
@@ -435,27 +418,14 @@ class MessageTap:
         )
 
     def _note_entry(self, key: str, kind: EntryKind, more: dict[str, Any]) -> Entry:
-        facts = self._facts() | more
-        if (judgement := self._judgement) is not None:
-            facts["message_ids"] = self._captures.message_ids(judgement.message)
-            facts["addresses"] = judgement.verdict.addresses if judgement.verdict is not None else []
+        facts = self._sighting.facts() | more | self._sighting.hashes(self._captures.hash_key)
         return Entry(key=key, at=time.time(), kind=kind, facts=facts)
-
-    def _facts(self) -> dict[str, Any]:
-        verdict = self._judgement.verdict if self._judgement is not None else None
-        return {
-            "source": Source.RELAY,
-            "session": self._session,
-            "login": self._login,
-            "decisions": None if verdict is None else verdict.values,
-        }
 
     def _note(self, kind: EntryKind, more: dict[str, Any]) -> None:
         self._captures.spool.note(self._note_entry(self._captures.new_key(), kind, more))
 
     def _note_skip(self) -> None:
-        judgement = self._judgement
-        if judgement is not None and judgement.verdict is not None and judgement.verdict.decisions:
+        if self._sighting.verdict is not None and self._sighting.verdict.decisions:
             self._captures.counts["skipped"] += 1
             self._note(EntryKind.NOTE, {})
         else:
@@ -463,20 +433,15 @@ class MessageTap:
 
     def _leave_gap(self, gap: str, cause: Exception | None) -> None:
         self._captures.counts[gap] += 1
-        log.error("a message to be logged was not captured", session=self._session, gap=gap, cause=str(cause or ""))
+        log.error(
+            "a message to be logged was not captured", session=self._sighting.session, gap=gap, cause=str(cause or "")
+        )
         self._note(EntryKind.GAP, {"gap": gap, "cause": type(cause).__name__ if cause is not None else ""})
-
-    def _decide_as_undelivered(self) -> None:
-        """Decides again, now that nobody has got the message."""
-        judgement = self._judgement
-        if judgement is not None and judgement.verdict is not None:
-            question = engine.question(judgement.capture, judgement.message)
-            judgement.capture = Capture(source=Source.RELAY, recipients=(), login=self._login)
-            judgement.verdict = self._captures.decide(judgement, question, judgement.verdict.answers)
 
     def _settle_as_nothing(self) -> None:
         if self._journal_key is not None:
-            entry = self._note_entry(self._journal_key, EntryKind.NOTE, {})
+            nothing: dict[str, Any] = {"decisions": []} if self._sighting.is_asked_for else {}  # nothing to decide on
+            entry = self._note_entry(self._journal_key, EntryKind.NOTE, nothing)
             self._captures.spool.settle(entry, lambda error: None)
 
     def _drop_content(self) -> None:
@@ -487,18 +452,8 @@ class MessageTap:
             self._file = None
 
 
-def _what_decides(judgement: _Judgement) -> object:
-    """All that the verdict on a plain message rests on, besides the directory."""
-    message, capture = judgement.message, judgement.capture
-    return capture.login, capture.recipients, capture.refused, message.authors, message.to, message.cc
-
-
 def _unstuff(section: bytes) -> bytes:
     """RFC 5321 §4.5.2: a leading dot of a line was doubled by the client."""
     if section[:1] == b".":
         section = section[1:]
     return section.replace(b"\r\n.", b"\r\n") if b"\r\n." in section else section
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "replace")

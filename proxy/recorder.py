@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,17 @@ from typing import Any
 import structlog
 
 import engine
-from engine.address import canonical
-from engine.capture import Capture
-from engine.decision import Decision, Outcome, Source
-from proxy.capture import Directory
+from engine.decision import Decision, Outcome
+from proxy.authentication import Authenticator
+from proxy.judging import Judge, Judged, header_section
+from proxy.notices import Notices
+from proxy.verdict import Directory
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
 from store.parser import Parser
-from store.parsing import split, unstuff
 from store.recording import DAY, Batch, Recording, Settled
 from store.spool_reader import SpoolReader, open_readers, remove_abandoned
+from store.waiting import Waiting, WaitingEntry
 
 __all__ = ["Recorder", "RecorderOptions"]
 
@@ -42,9 +43,9 @@ PATIENCE = (0.5, 1.0, 2.0, 5.0)  # seconds between tries while the store is away
 BATCH_OCTETS = 8 * 1024 * 1024
 PRUNE_SECONDS = 600.0
 SWEEP_SECONDS = 5.0
+MAX_ROUNDS = 10  # of deciding again in one pass: each decision may wake others, and mail that answers itself never ends
 LAST_SECONDS = 10.0  # of draining after the end was asked for; the supervisor kills what takes a few times as long
 ATTEMPTS = 4  # an entry that no attempt could record is set aside, so that those behind it are recorded
-HEADER_OCTETS = 1024 * 1024
 
 Part = tuple[int, str, int, bytes]
 
@@ -55,7 +56,10 @@ class Unrecorded(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderOptions:
-    """`nice` lowers the priority; `keep_skipped_days` is how long decisions to skip are kept (rules.md 8.2)."""
+    """`nice` lowers the priority; `keep_skipped_days` is how long decisions to skip are kept (rules.md 8.2) and
+    `keep_emails_days` how long records are, for ever without it; `parent_minutes` is how long an answer waits for what
+    it answers to be logged (4.5).
+    """
 
     nice: int = 19
     batch: int = 200
@@ -64,6 +68,8 @@ class RecorderOptions:
     max_attachment: int = 50 * 1024 * 1024
     max_text: int = 1024 * 1024
     keep_skipped_days: float = 30.0
+    keep_emails_days: float | None = None
+    parent_minutes: float = 15.0
 
 
 @dataclass(slots=True)
@@ -84,17 +90,22 @@ class Recorder:
         *,
         spools: Path,
         recording: Recording,
+        waiting: Waiting,
         directory: Directory,
+        authenticator: Authenticator,
         parser: Parser,
         options: RecorderOptions,
+        notices: Notices | None = None,
         on_decision: Callable[[Decision], None] = lambda decision: None,
     ) -> None:
         self._spools = spools
         self._unrecorded = spools.with_name("unrecorded")
         self._recording = recording
-        self._directory = directory
+        self._waiting = waiting
+        self._judge = Judge(directory, authenticator, self._read_text)
         self._parser = parser
         self._options = options
+        self._notices = notices
         self._on_decision = on_decision
         self._open: dict[str, _Progress] = {}
         self._parts: list[Part] = []
@@ -105,6 +116,7 @@ class Recorder:
         self._stop: asyncio.Event | None = None
         self._last = float("inf")
         self._next_prune = 0.0
+        self._next_retention = 0.0
         self._next_sweep = 0.0
 
     async def run(self, wake: int | None, stop: asyncio.Event) -> None:
@@ -151,6 +163,7 @@ class Recorder:
                 count += recorded
             if progress.reader.name in self._open:
                 await self._finish(progress)
+        await self._decide_again(time.time())
         return count
 
     def _must_end(self) -> bool:
@@ -233,10 +246,13 @@ class Recorder:
 
     async def _record_together(self, batch: Batch, entries: list[Entry]) -> None:
         self._parts, self._octets = [], 0
-        settled = [await self._settle(entry) for entry in entries]
+        origins = [(entry, each) for entry in entries for each in await self._settle(entry)]
         parts, self._parts, self._octets = self._parts, [], 0
-        for decision in await self._recording.record(replace(batch, settled=settled), parts):
+        decisions = await self._recording.record(replace(batch, settled=[each for _, each in origins]), parts)
+        for decision in decisions:
             self._on_decision(decision)
+        for entry, settled in origins:
+            self._tell_user(entry, [each for each in settled.decisions if each in decisions], settled)
 
     def _give_up(self, entry: Entry, error: Exception) -> None:
         """Sets the entry aside, but not at the first try. Raises `Unrecorded` until then."""
@@ -268,46 +284,96 @@ class Recorder:
 
     # -- one entry ----------------------------------------------------------------------------------------------------
 
-    async def _settle(self, entry: Entry) -> Settled:
+    async def _settle(self, entry: Entry) -> list[Settled]:
         """Decides what was not decided, and reads the content of what is logged. Raises `StoreUnavailable`."""
         values = entry.facts.get("decisions")
-        decisions: tuple[Decision, ...] = ()
-        hashes: tuple[str, ...] = ()
+        judged = [Judged(entry=entry, decisions=())]
         try:
             if values is not None:
-                decisions = tuple(map(Decision.from_json, values))
+                judged = [replace(judged[0], decisions=tuple(map(Decision.from_json, values)))]
             else:
-                decisions, hashes = await self._decide(entry)
-            portals = [each.portal for each in decisions if each.outcome is Outcome.LOG]
-            if not portals or entry.kind is not EntryKind.MESSAGE:
-                return Settled(entry=entry, decisions=decisions, hashes=hashes)
-            return Settled(entry=entry, decisions=decisions, hashes=hashes, parsed=await self._parse(entry, portals))
+                judged = await self._judge.judge(entry)
+            return [await self._with_content(await self._judge.without_calendar(each)) for each in judged]
         except FileNotFoundError as error:
             log.error("spooled content is missing", key=entry.key, cause=type(error).__name__)
             gap = replace(entry, kind=EntryKind.GAP, facts=entry.facts | {"gap": "capture_failed", "cause": "content"})
-            return Settled(entry=gap, decisions=decisions)
+            return [Settled(entry=gap, decisions=judged[0].decisions)]
 
-    async def _decide(self, entry: Entry) -> tuple[tuple[Decision, ...], tuple[str, ...]]:
-        """The decisions, and the hashes of the outside addresses they rest on (rules.md 8.2)."""
-        facts = entry.facts
-        envelope = facts.get("recipients", ())
-        capture = Capture(
-            source=Source(facts["source"]),
-            recipients=tuple(each["address"] for each in envelope if each["accepted"]),
-            refused=tuple(each["address"] for each in envelope if not each["accepted"]),
-            login=facts.get("login"),
+    async def _with_content(self, judged: Judged) -> Settled:
+        """Reads the content where a portal logs it, and keeps it where the last word is not said."""
+        entry = judged.entry
+        if judged.message is not None:
+            entry = replace(entry, facts=entry.facts | self._recording.message_hashes(judged.message))
+        settled = Settled(
+            entry=entry,
+            decisions=judged.decisions,
+            hashes=self._recording.hashes(judged.outside),
+            waits=judged.waits,
         )
-        message = engine.read(_header_section(entry))
-        question = engine.question(capture, message)
-        answers = self._directory.answer(question)
-        if answers is None:
-            answers = await self._directory.ask(question)
-        outside = {canonical(each) for each in question.addresses}.difference(*(each.users for each in answers))
-        if entry.kind is EntryKind.GAP:  # its content is lost, so nobody knows the parties
-            decisions = tuple(engine.decide(capture, message, answer) for answer in answers)
-        else:
-            decisions = engine.decide_each(capture, message, answers)
-        return decisions, self._recording.hashes(outside)
+        if judged.waits:
+            await asyncio.to_thread(self._waiting.keep_content, entry)
+        portals = [each.portal for each in judged.decisions if each.outcome is Outcome.LOG]
+        if not portals or entry.kind is not EntryKind.MESSAGE:
+            return settled
+        return replace(settled, parsed=await self._parse(entry, portals))
+
+    async def _decide_again(self, now: float) -> None:
+        """Decides once more what waited for a parent that is logged now, or for long enough (rules.md 4.5)."""
+        for _ in range(MAX_ROUNDS):
+            due = await self._waiting.due(now, limit=self._options.batch)
+            if not due:
+                return
+            for waited in due:
+                await self._record_again(waited)
+
+    async def _record_again(self, waited: WaitingEntry) -> None:
+        """Raises `StoreUnavailable`, and `Unrecorded` when it fails otherwise; after some tries the decision stays."""
+        try:
+            self._parts, self._octets = [], 0
+            settled = await self._settle_again(waited)
+            parts, self._parts, self._octets = self._parts, [], 0
+            decisions = await self._recording.record_again(waited, settled, parts)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # one entry must not keep all others from the log
+            self._give_up(waited.entry, error)
+            settled = []
+            decisions = await self._recording.record_again(waited, [], [])
+        for decision in decisions:
+            self._on_decision(decision)
+        for each in settled:
+            self._tell_user(waited.entry, each.decisions, each)
+
+    async def _settle_again(self, waited: WaitingEntry) -> list[Settled]:
+        """The entry's decision of today; none when its content is gone, and the decision stays as it was."""
+        try:
+            found = []
+            for judged in await self._judge.judge(waited.entry, waited=waited.is_over):
+                mine = tuple(each for each in judged.decisions if each.portal == waited.portal)
+                waits = {portal: each for portal, each in judged.waits.items() if portal == waited.portal}
+                again = await self._judge.without_calendar(replace(judged, decisions=mine, waits=waits))
+                found.append(await self._with_content(again))
+            return found
+        except FileNotFoundError as error:
+            log.error("waiting content is missing", key=waited.entry.key, cause=type(error).__name__)
+            return []
+
+    def _tell_user(self, entry: Entry, decisions: Iterable[Decision], settled: Settled) -> None:
+        """Hands decisions that are the last word to the notices. `entry` is what was sent, originals in it and all."""
+        if self._notices is None:
+            return
+        for decision in decisions:
+            if decision.portal in settled.waits or not self._notices.concerns(decision):
+                continue
+            try:
+                message = engine.read(header_section(entry))
+            except OSError:
+                return
+            self._notices.consider(decision, message, entry.facts.get("reverse_path") or "", entry.at)
+
+    async def _read_text(self, entry: Entry) -> dict[str, Any]:
+        """Text and HTML of an entry's content; nothing of it is kept."""
+        return await self._parse(entry, [])
 
     async def _parse(self, entry: Entry, portals: list[int]) -> dict[str, Any]:
         async def keep(digest: str, number: int, octets: bytes) -> None:
@@ -325,11 +391,17 @@ class Recorder:
         now = self._clock()
         if now >= self._next_sweep:
             remove_abandoned(self._spools)
+            await self._waiting.sweep()
             self._next_sweep = now + SWEEP_SECONDS
         if now >= self._next_prune:
             while await self._recording.prune(older_than=time.time() - self._options.keep_skipped_days * DAY):
                 pass
             self._next_prune = now + PRUNE_SECONDS
+        if self._options.keep_emails_days is not None and now >= self._next_retention:
+            # One step a pass: years of mail may go when it is first set, and what is new must not wait for that.
+            limit = time.time() - self._options.keep_emails_days * DAY
+            if not await self._recording.prune_emails(older_than=limit):
+                self._next_retention = now + PRUNE_SECONDS
 
 
 def _is_broken(error: Exception) -> bool:
@@ -342,16 +414,6 @@ def _is_broken(error: Exception) -> bool:
 def _as_gap(entry: Entry) -> Entry:
     facts = entry.facts | {"gap": "outcome_unknown", "cause": ""}
     return replace(entry, kind=EntryKind.GAP, facts=facts, settled=True)
-
-
-def _header_section(entry: Entry) -> bytes:
-    if entry.content_file is not None:
-        with entry.content_file.open("rb") as file:
-            octets = file.read(HEADER_OCTETS)
-    else:
-        octets = (entry.content or b"")[:HEADER_OCTETS]
-    section, _ = split(unstuff(octets) if entry.dot_stuffed else octets)
-    return section
 
 
 def _rouse(wake: int, awake: asyncio.Event) -> None:

@@ -25,9 +25,10 @@ class LineEndings(StrEnum):
 
 
 class ListenerKind(StrEnum):
-    """What a listener speaks."""
+    """Whom a listener is for: mail clients, or servers that bring mail to the capture addresses (as their MX)."""
 
     SUBMISSION = "submission"
+    CAPTURE = "capture"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

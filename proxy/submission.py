@@ -15,17 +15,30 @@ from typing import Any, cast
 import structlog
 
 from certs import HTTP_PROTOCOLS
+from engine.decision import Source
 from proxy.dial import HIGH_WATER, ProviderLeg
 from proxy.failures import DialError, Failure
 from proxy.relay import Door, Relay
-from proxy.route import LineEndings, Provider, Tls
+from proxy.route import LineEndings, ListenerKind, Provider, Tls
+from proxy.smtp.extension import Extensions
 from proxy.smtp.reply import Reply, reply
 from proxy.smtp.session import Envelope, Phase, Policy, Session
-from proxy.smtp.transfer import Tap
+from proxy.smtp.tap import Tap
 
 __all__ = ["Submission"]
 
 log = structlog.get_logger("submission")
+
+# What a listener for the mail of other servers can do; none of it depends on anybody else.
+RECEPTION: Extensions = {
+    b"SIZE": b"",
+    b"8BITMIME": b"",
+    b"SMTPUTF8": b"",
+    b"PIPELINING": b"",
+    b"ENHANCEDSTATUSCODES": b"",
+    b"CHUNKING": b"",
+}
+SOURCES = {ListenerKind.SUBMISSION: Source.RELAY, ListenerKind.CAPTURE: Source.BCC}
 
 
 class Submission(asyncio.Protocol):
@@ -48,16 +61,7 @@ class Submission(asyncio.Protocol):
         self._phase: Phase | None = None
         self._phase_began = 0.0
         self.id = relay.new_id()
-        policy = Policy(
-            hostname=relay.hostname,
-            limits=relay.limits,
-            failed_login_delay=relay.deadlines.failed_login_delay,
-            starttls=door.listener.tls is Tls.STARTTLS,
-            route_is_known=door.provider is not None,
-            known_users_only=door.listener.known_users_only,
-            offer=relay.offer,
-        )
-        self._session = Session(self, policy, is_secure=door.listener.tls is Tls.IMPLICIT)
+        self._session = Session(self, _policy(relay, door), is_secure=door.listener.tls is Tls.IMPLICIT)
 
     # -- the client's transport ---------------------------------------------------------------------------------------
 
@@ -157,9 +161,21 @@ class Submission(asyncio.Protocol):
     def check_user(self, login: str, then: Callable[[bool], None]) -> None:
         self._start(self._check_user(self._complete(login), then))
 
+    def is_capture_address(self, path: bytes) -> bool | None:
+        return self._relay.captures.is_capture_address(path)
+
+    def ask_capture_address(self, path: bytes, then: Callable[[bool | None], None]) -> None:
+        self._relay.tasks.create_task(self._ask_capture_address(path, then))
+
     def tap(self, envelope: Envelope) -> Tap | None:
         login = self._session.login
-        return self._relay.captures.begin(self.id, self._complete(login) if login else None, envelope)
+        return self._relay.captures.begin(
+            self.id,
+            self._complete(login) if login else None,
+            envelope,
+            source=SOURCES[self._door.listener.kind],
+            host=self._provider.host if self._provider is not None else "",
+        )
 
     def undelivered(self, envelope: Envelope) -> None:
         login = self._session.login
@@ -278,6 +294,10 @@ class Submission(asyncio.Protocol):
             is_known = False
         then(is_known)
 
+    async def _ask_capture_address(self, path: bytes, then: Callable[[bool | None], None]) -> None:
+        login = self._session.login
+        then(await self._relay.captures.ask_capture_address(path, self._complete(login) if login else None))
+
     def _provider_replied(self, answer: Reply) -> None:
         self._session.provider_replied(answer)
 
@@ -307,6 +327,21 @@ class Submission(asyncio.Protocol):
         if "@" not in login and self._provider is not None and self._provider.login_domain:
             return f"{login}@{self._provider.login_domain}"
         return login
+
+
+def _policy(relay: Relay, door: Door) -> Policy:
+    listener = door.listener
+    is_submission = listener.kind is ListenerKind.SUBMISSION
+    return Policy(
+        hostname=relay.hostname,
+        limits=relay.limits,
+        failed_login_delay=relay.deadlines.failed_login_delay,
+        starttls=listener.tls is Tls.STARTTLS,
+        route_is_known=door.provider is not None,
+        known_users_only=listener.known_users_only,
+        offer=relay.offer if is_submission else lambda: RECEPTION,
+        relays=is_submission,
+    )
 
 
 def _has_spoken(transport: asyncio.BaseTransport) -> bool:

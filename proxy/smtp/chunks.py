@@ -32,9 +32,8 @@ class Chunks:
 
     def bdat(self, command: Command) -> None:
         """BDAT size [LAST]. Raises `BadCommand`."""
-        if self._conversation.queue.awaited is not None and self._transaction.transfer is None:
-            # The tap needs the verdicts on MAIL and RCPT before the first content.
-            self._conversation.stall(command.line)
+        # The tap needs the verdicts on MAIL and RCPT before the first content.
+        if self._transaction.transfer is None and not self._transaction.is_settled(command):
             return
         chunk = parse_chunk(command)
         if chunk.size > self._conversation.limits.message:
@@ -42,16 +41,20 @@ class Chunks:
         self._chunk, self._left = chunk, chunk.size
         self._is_open = False
         self._conversation.read = self._read_chunk
-        if (
-            not self._conversation.is_authenticated
-            or self._conversation.extensions is None
-            or b"CHUNKING" not in self._conversation.extensions
-        ):
+        if not self._may_take():
             self._conversation.read = self._skip_chunk
         elif self._transaction.transfer is None:
             self._transaction.transfer = self._transaction.begin(dot_stuffed=False)
         if not chunk.size:
             self._conversation.read()
+
+    def _may_take(self) -> bool:
+        conversation = self._conversation
+        return (
+            conversation.may_send
+            and b"CHUNKING" in conversation.offered_extensions()
+            and (self._transaction.transfer is not None or self._transaction.has_somebody)
+        )
 
     def _skip_chunk(self) -> bool:
         """A chunk that cannot go on is swallowed, so that its octets are not taken for commands."""
@@ -88,7 +91,7 @@ class Chunks:
             return False
         # A refused chunk fails the transaction until RSET (RFC 3030 §2). What was sent ahead still goes on as it is,
         # and the reply to the last chunk decides.
-        self._conversation.queue.expect(self._conversation.on_simple)
+        self._transaction.destination.end_chunk(chunk.size)
         self._close_chunk()
         return True
 
@@ -97,10 +100,10 @@ class Chunks:
         assert self._chunk is not None
         held = transfer.release_chunk(is_last=self._chunk.is_last and not self._left)
         last = b" LAST" if self._chunk.is_last else b""
-        self._conversation.wire.to_provider(b"BDAT %d%s\r\n" % (len(held) + self._left, last))
+        self._transaction.destination.send(b"BDAT %d%s\r\n" % (len(held) + self._left, last))
         if held:
             transfer.show(held)
-            self._conversation.wire.to_provider(held)
+            self._transaction.destination.send(held)
         self._is_open = True
 
     def _finish_chunks(self, transfer: Transfer, octets: bytes) -> None:

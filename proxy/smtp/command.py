@@ -47,10 +47,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class MailPath:
-    """The path of MAIL or RCPT without its brackets, and the SIZE parameter where there is one."""
+    """The path of MAIL or RCPT without its brackets, the SIZE parameter where there is one, and all as written."""
 
     path: bytes
     size: int | None
+    parameters: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def parse_path(command: Command) -> MailPath:
         form = "MAIL FROM:<address>" if command.verb == b"MAIL" else "RCPT TO:<address>"
         raise BadCommand(501, f"5.5.4 Syntax: {form} [parameters]")
     size = SIZE.search(match[2]) if match[2] else None
-    return MailPath(match[1], int(size[1]) if size else None)
+    return MailPath(match[1], int(size[1]) if size else None, match[2])
 
 
 def parse_chunk(command: Command) -> Chunk:

@@ -82,8 +82,9 @@ class Conversation:
             self._advance()
 
     def stall(self, line: bytes) -> None:
-        """Puts the command that was just taken back, until the provider owes nothing more."""
-        self._taken -= len(line)
+        """Puts the command that was taken last back, until the provider owes nothing more."""
+        self._input = line + self._input[self._taken :]
+        self._taken = 0
         self.is_stalled = True
         self.hold()
 
@@ -170,10 +171,20 @@ class Conversation:
             raise BadCommand(503, "5.5.1 Say EHLO first")
 
     def require_login(self) -> None:
-        """Raises `BadCommand` before EHLO and a login."""
-        if self.greeted is None or not self.is_authenticated:
+        """Raises `BadCommand` before EHLO and, where one is needed, a login."""
+        if not self.may_send:
             self.require_greeting()
             raise BadCommand(530, "5.7.0 Authentication required")
+
+    @property
+    def may_send(self) -> bool:
+        """Whether mail is taken from this client."""
+        return self.greeted is not None and (self.is_authenticated or not self.policy.relays)
+
+    @property
+    def has_lost_provider(self) -> bool:
+        """Whether a login was accepted by a provider that is gone."""
+        return self.is_authenticated and self.extensions is None
 
     def offered_extensions(self) -> Extensions:
         """The provider's, or what all providers carry while it is not known."""

@@ -70,9 +70,9 @@ class ReplyQueue:
         place.on_reply = on_reply
         self._awaiting.appendleft(place)
 
-    def reserve(self) -> Place:
+    def reserve(self, detail: object = None) -> Place:
         """Takes a place that something other than the provider will resolve."""
-        place = Place(None)
+        place = Place(None, detail)
         self._places.append(place)
         return place
 

@@ -15,6 +15,7 @@ from proxy.smtp.conversation import Conversation
 from proxy.smtp.envelope import Envelope, Recipient
 from proxy.smtp.extension import Extensions, advertise
 from proxy.smtp.login import Login
+from proxy.smtp.onward import Nowhere, ProviderOnward
 from proxy.smtp.reply import Reply, reply
 from proxy.smtp.reply_queue import Place
 from proxy.smtp.transaction import MailTransaction
@@ -25,6 +26,9 @@ __all__ = ["Envelope", "Phase", "Policy", "Recipient", "Session", "Wire"]
 # ALPACA: a browser tricked into talking to us must get nothing it could use.
 HTTP_VERBS = frozenset(
     (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI")
+)
+NOT_IMPLEMENTED = frozenset(
+    (b"AUTH", b"EXPN", b"ETRN", b"TURN", b"ATRN", b"XCLIENT", b"XFORWARD", b"BURL", b"SEND", b"SOML")
 )
 BEFORE_TLS = frozenset((b"EHLO", b"HELO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"))
 # What is offered before TLS holds for nothing: the client must forget it (RFC 3207 §4.2). But Postfix bounces a message
@@ -53,7 +57,8 @@ class Session:
         )
         self._queue = self._conversation.queue
         self._login = Login(self._conversation)
-        self._transaction = MailTransaction(self._conversation)
+        onward = ProviderOnward(self._conversation) if policy.relays else Nowhere(self._conversation)
+        self._transaction = MailTransaction(self._conversation, onward)
         self._chunks = Chunks(self._conversation, self._transaction)
         self._handlers: dict[bytes, Callable[[Command], None]] = {
             b"EHLO": self._ehlo,
@@ -70,6 +75,8 @@ class Session:
             b"HELP": self._help,
             b"QUIT": self._quit,
         }
+        if not policy.relays:
+            del self._handlers[b"AUTH"]
 
     @property
     def login(self) -> str | None:
@@ -94,6 +101,7 @@ class Session:
         """TLS with the client is up: everything said in clear is forgotten (RFC 3207 §4.2)."""
         self._conversation.is_secure = True
         self._conversation.greeted = None
+        self._transaction.reset()
         self._conversation.resume()
 
     def client_lost(self) -> None:
@@ -122,7 +130,7 @@ class Session:
     def provider_replied(self, reply_: Reply) -> None:
         """One reply of the provider."""
         awaited = self._queue.awaited
-        if awaited is None and self._transaction.reads_data:
+        if awaited is None and self._transaction.relays_data:
             # Before the end of data: RFC 5321 §4.2.5 does not foresee it, servers do it. Nothing was accepted yet.
             self._transaction.refuse(reply_.octets if reply_.code >= 400 else reply(451, OUT_OF_TURN))
         elif reply_.code == 421:
@@ -179,7 +187,7 @@ class Session:
             handler = self._handlers.get(command.verb)
             if handler is None:
                 self._unknown(command)
-            elif conversation.policy.starttls and not conversation.is_secure and command.verb not in BEFORE_TLS:
+            elif conversation.policy.requires_tls and not conversation.is_secure and command.verb not in BEFORE_TLS:
                 raise BadCommand(530, "5.7.0 Must issue a STARTTLS command first")
             else:
                 handler(command)
@@ -190,7 +198,7 @@ class Session:
     def _unknown(self, command: Command) -> None:
         if command.verb in HTTP_VERBS:
             self._conversation.end(reply(554, "5.5.0 This is a mail server"))
-        elif command.verb in (b"EXPN", b"ETRN", b"TURN", b"ATRN", b"XCLIENT", b"XFORWARD", b"BURL", b"SEND", b"SOML"):
+        elif command.verb in NOT_IMPLEMENTED:
             raise BadCommand(502, "5.5.1 Command not implemented")
         else:
             raise BadCommand(500, "5.5.2 Command not recognised")
@@ -200,7 +208,7 @@ class Session:
             raise BadCommand(501, f"5.5.4 Syntax: {command.verb.decode()} hostname")
         self._conversation.greeted = command.verb
         self._transaction.reset()
-        if self._conversation.policy.starttls and not self._conversation.is_secure:
+        if self._conversation.policy.requires_tls and not self._conversation.is_secure:
             self._queue.answer(self._greeting())
         elif self._conversation.extensions is not None:
             self._conversation.forward(b"EHLO " + self._conversation.policy.hostname + b"\r\n", self._on_ehlo)
@@ -218,14 +226,14 @@ class Session:
         policy = self._conversation.policy
         if self._conversation.greeted == b"HELO":
             return b"250 " + policy.hostname + b"\r\n"
-        needs_tls = policy.starttls and not self._conversation.is_secure
+        needs_tls = policy.requires_tls and not self._conversation.is_secure
         return advertise(
             policy.hostname,
             QUIRK_SMTPUTF8_BEFORE_TLS if needs_tls else self._conversation.offered_extensions(),
             max_size=self._conversation.limits.message,
             max_recipients=self._conversation.limits.recipients,
             offered=[] if needs_tls or self._conversation.is_authenticated else self._login.mechanisms(),
-            starttls=needs_tls,
+            starttls=policy.starttls and not self._conversation.is_secure,
         )
 
     def _starttls(self, command: Command) -> None:

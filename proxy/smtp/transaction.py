@@ -3,19 +3,22 @@
 - The end of data is sent only after all of it came and nothing was wrong with it. A client that dies, or a message
   that breaks a rule, costs the provider's connection and never produces an end of data.
 - A reply to mail data waits for the capture when the message is to be logged (`Tap.deliver`).
+- A capture address is a recipient of ours: accepted here, named to nobody else. A message for nobody else has no
+  transaction at the provider: the one that MAIL began there is reset before content is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from proxy.smtp.command import BadCommand, Command, parse_path
+from proxy.smtp.command import BadCommand, Command, MailPath, parse_path
 from proxy.smtp.conversation import Conversation
+from proxy.smtp.destination import Destination, ToLog, ToProvider
 from proxy.smtp.envelope import Envelope, Recipient
 from proxy.smtp.mail_data import END_OF_DATA, DataReader, MendingReader
+from proxy.smtp.onward import Onward
 from proxy.smtp.reply import Reply, reply
 from proxy.smtp.reply_queue import Place
-from proxy.smtp.transfer import Tap, Transfer
+from proxy.smtp.tap import Tap
+from proxy.smtp.transfer import Transfer
 
 __all__ = ["TOO_LARGE", "MailTransaction"]
 
@@ -23,15 +26,22 @@ TOO_LARGE = "5.3.4 The message is larger than this relay takes"
 
 
 class MailTransaction:
-    """The transactions of one session, one after another. `transfer` is there while a message is on its way."""
+    """The transactions of one session, one after another. `transfer` is there while a message is on its way to
+    `destination`.
+    """
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, onward: Onward) -> None:
         self._conversation = conversation
         self._queue = conversation.queue
         self._limits = conversation.limits
+        self._onward = onward
         self._envelope = Envelope()
         self._recipients_asked = 0
+        self._has_left = False
         self.transfer: Transfer | None = None
+        self._to_provider = ToProvider(conversation, self.on_end_of_data, self.forget)
+        self._to_log = ToLog(conversation, self.forget)
+        self.destination: Destination = self._to_provider
         self._reader: DataReader | MendingReader | None = None
         self._refusal: bytes | None = None
 
@@ -45,6 +55,11 @@ class MailTransaction:
         """Whether what the client sends is mail data, so that the provider owes no reply."""
         return self._reader is not None
 
+    @property
+    def relays_data(self) -> bool:
+        """Whether it is mail data that goes to the provider."""
+        return self._reader is not None and self.destination.needs_provider
+
     def mail(self, command: Command) -> None:
         """MAIL FROM. Raises `BadCommand`."""
         self._conversation.require_login()
@@ -54,11 +69,12 @@ class MailTransaction:
             self._queue.answer(reply(552, TOO_LARGE))
             return
         self._recipients_asked = 0
-        self._conversation.forward(command.line, self._on_mail, path.path)
+        self._onward.mail(command, path, self._envelope, self._on_mail)
 
     def _on_mail(self, place: Place, answer: Reply) -> None:
         if answer.is_positive and isinstance(place.detail, bytes):
-            self._envelope = Envelope(place.detail)
+            self.forget()
+            self._envelope.reverse_path = place.detail
         self._queue.resolve(place, answer.octets)
 
     def rcpt(self, command: Command) -> None:
@@ -66,11 +82,42 @@ class MailTransaction:
         self._conversation.require_login()
         self._require_no_message()
         path = parse_path(command)
-        if max(self._recipients_asked, len(self._envelope.recipients)) >= self._limits.recipients:
+        had = len(self._envelope.recipients) + len(self._envelope.captures)
+        if max(self._recipients_asked, had) >= self._limits.recipients:
             self._queue.answer(reply(452, "4.5.3 Too many recipients; send the rest in another transaction"))
             return
+        self._onward.require_rcpt(path, self._envelope)
+        is_capture = self._conversation.wire.is_capture_address(path.path)
+        if is_capture is None:
+            self._conversation.hold()
+            self._conversation.wire.ask_capture_address(path.path, lambda found: self._asked(command, path, found))
+        else:
+            self._take_recipient(command, path, is_capture)
+
+    def _asked(self, command: Command, path: MailPath, is_capture: bool | None) -> None:
+        if self._conversation.is_closing:
+            return
+        try:
+            self._take_recipient(command, path, is_capture)
+        except BadCommand as error:
+            self._conversation.refuse_command(error)
+        self._conversation.resume()
+
+    def _take_recipient(self, command: Command, path: MailPath, is_capture: bool | None) -> None:
+        if is_capture and self._conversation.queue.awaited is not None:
+            self._conversation.stall(command.line)  # whether there is a transaction is for the provider to say first
+        elif is_capture:
+            self._accept_capture(path)
+        else:
+            self._onward.rcpt(command, path, self._on_rcpt, is_known=is_capture is not None)
+            self._recipients_asked += 1
+
+    def _accept_capture(self, path: MailPath) -> None:
+        if self._envelope.reverse_path is None:
+            raise BadCommand(503, "5.5.1 Say MAIL first")
         self._recipients_asked += 1
-        self._conversation.forward(command.line, self._on_rcpt, path.path)
+        self._envelope.captures.append(path.path)
+        self._conversation.queue.answer(reply(250, "2.1.5 Recipient ok"))
 
     def _on_rcpt(self, place: Place, answer: Reply) -> None:
         if self._envelope.reverse_path is not None and isinstance(place.detail, bytes):
@@ -83,22 +130,67 @@ class MailTransaction:
         self._require_no_message()
         if command.argument:
             raise BadCommand(501, "5.5.4 DATA takes no argument")
+        try:
+            self._onward.require_recipients(self._envelope)
+        except BadCommand as error:
+            self._conversation.refuse_command(error)
+            self._refuse_sent_ahead()
+            return
+        if self._envelope.captures and not self.is_settled(command):
+            return
+        if self._envelope.is_for_log_only:
+            self._begin_data()
+            self._conversation.queue.answer(reply(354, "End the message with a line that holds a dot alone"))
+            return
         self._conversation.forward(command.line, self.on_data)
         self._conversation.hold()
+
+    @property
+    def has_somebody(self) -> bool:
+        """Whether content may come, for somebody."""
+        try:
+            self._onward.require_recipients(self._envelope)
+        except BadCommand:
+            return False
+        return True
+
+    def is_settled(self, command: Command) -> bool:
+        """Whether content may come: every recipient has its verdict, and only who gets the message knows of it.
+
+        If not, the command was put back, and comes again when that is so.
+        """
+        if self._conversation.queue.awaited is None and self._envelope.is_for_log_only and not self._has_left:
+            self._onward.leave(self._on_left)
+        if self._conversation.queue.awaited is None:
+            return True
+        self._conversation.stall(command.line)
+        return False
+
+    def _on_left(self, place: Place, answer: Reply) -> None:
+        """The provider forgot the transaction. The client did not ask for that, unless the provider leaves."""
+        self._has_left = True
+        self._conversation.queue.resolve(place, answer.octets if answer.code == 421 else b"")
 
     def on_data(self, place: Place, answer: Reply) -> None:
         """The answer to DATA: mail data follows, or nothing does."""
         if answer.code == 354:
-            self.transfer = self.begin(dot_stuffed=True)
-            self._reader = MendingReader() if self._conversation.wire.mending() else DataReader()
-            self._conversation.read = self._read_data
+            self._begin_data()
         elif self._envelope.recipients and not self._envelope.has_accepted:
             self._conversation.wire.undelivered(self._envelope)
         self._queue.resolve(place, answer.octets)
-        if self.transfer is None and self._conversation.has_input:
-            # RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands.
-            self._conversation.end(reply(503, "5.5.0 The message was sent before it was asked for"))
+        if self.transfer is None:
+            self._refuse_sent_ahead()
         self._conversation.resume()
+
+    def _begin_data(self) -> None:
+        self.transfer = self.begin(dot_stuffed=True)
+        self._reader = MendingReader() if self._conversation.wire.mending() else DataReader()
+        self._conversation.read = self._read_data
+
+    def _refuse_sent_ahead(self) -> None:
+        """RFC 2920 §3.1: DATA is the last of a group. What was sent ahead is content, and never commands."""
+        if self._conversation.has_input:
+            self._conversation.end(reply(503, "5.5.0 The message was sent before it was asked for"))
 
     def reset(self) -> None:
         """RSET and EHLO end the transaction, now and once more in their turn: a MAIL before them may be open still."""
@@ -109,13 +201,15 @@ class MailTransaction:
     def forget(self) -> None:
         """The transaction has ended."""
         self._envelope = Envelope()
+        self._has_left = False
 
     def begin(self, *, dot_stuffed: bool) -> Transfer:
         """A message begins: its tap sees the envelope as it is now."""
+        self.destination = self._to_log if self._envelope.is_for_log_only else self._to_provider
         return Transfer(
             self._conversation.wire.tap(self._envelope),
-            self._conversation.wire.to_provider,
-            self._conversation.wire.fields,
+            self.destination.send,
+            self._onward.fields,
             header_limit=self._limits.header_section,
             dot_stuffed=dot_stuffed,
         )
@@ -123,7 +217,7 @@ class MailTransaction:
     def end_with(self, transfer: Transfer, octets: bytes) -> None:
         """All of the message came: `octets` are its end, and go when the journal has the message."""
         self.transfer = None
-        self._journal(transfer.tap, lambda: self._send_end(octets, transfer.tap))
+        self.destination.end(octets, transfer.tap)
 
     def refuse(self, octets: bytes) -> None:
         """The message must not end well: the provider goes at once, the client is read to the end of its data."""
@@ -140,7 +234,7 @@ class MailTransaction:
 
     def provider_is_lost(self) -> None:
         """The provider went during mail data: the client is read to the end of it, then told."""
-        if self._refusal is None:
+        if self._refusal is None and self.destination.needs_provider:
             self.refuse(reply(451, "4.4.2 The mail provider closed the connection during the message"))
 
     def verdict_is_lost(self, place: Place) -> None:
@@ -189,27 +283,6 @@ class MailTransaction:
         assert transfer is not None
         transfer.finish()
         self.end_with(transfer, END_OF_DATA)
-
-    def _send_end(self, octets: bytes, tap: Tap | None) -> None:
-        self._conversation.forward(octets, self.on_end_of_data, tap)
-        self._envelope = Envelope()
-
-    def _journal(self, tap: Tap | None, send: Callable[[], None]) -> None:
-        """Policy `closed`: nothing of the end goes out before the message is durable; else it goes at once."""
-
-        def journalled(succeeded: bool) -> None:
-            if self._conversation.is_closing or not succeeded:
-                if tap is not None:
-                    tap.discard()
-                self._conversation.end(reply(451, "4.3.0 The message cannot be recorded now; try again later"))
-                return
-            send()
-            self._conversation.resume()
-
-        self._conversation.hold()
-        if tap is None or not tap.journal(journalled):
-            self._conversation.holds -= 1
-            send()
 
     def _conclude(self, place: Place, answer: Reply) -> None:
         self._queue.resolve(place, answer.octets)

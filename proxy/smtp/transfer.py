@@ -7,44 +7,17 @@ missing Date or Message-ID is in the relayed and in the captured octets alike. I
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from proxy.smtp.header_section import HeaderCollector, added_fields, lacks_fields
-from proxy.smtp.reply import Reply
+from proxy.smtp.tap import Tap
 
-__all__ = ["Tap", "Transfer"]
-
-
-class Tap(Protocol):
-    """Who watches one message. No method raises: a tap may fail, the stream may not."""
-
-    def header_section(self, section: bytes, *, dot_stuffed: bool) -> None:
-        """The whole header section, once, before the content behind it. Earlier chunks may have shown parts of it."""
-
-    def content(self, octets: bytes) -> None:
-        """The next octets of content, header section included, as the provider gets them."""
-
-    def journal(self, then: Callable[[bool], None]) -> bool:
-        """Policy `closed`: makes the message durable before its end is sent, then calls `then(succeeded)`.
-
-        False when there is nothing to wait for, and then `then` is not called.
-        """
-
-    def deliver(self, reply: Reply, then: Callable[[], None]) -> bool:
-        """The provider accepted the message. True when its reply must wait until `then` is called."""
-
-    def refuse(self, reply: Reply) -> None:
-        """The provider refused the message."""
-
-    def lose(self) -> None:
-        """The provider was lost after the end of data, before its reply: nobody knows what became of the message."""
-
-    def discard(self) -> None:
-        """The message came to nothing."""
+__all__ = ["Transfer"]
 
 
 class Transfer:
-    """Content of one message. `send` takes what goes to the provider; `fields` makes values for missing fields."""
+    """Content of one message. `send` takes what goes on; `fields` makes values for missing fields, or is `None` where
+    none are added.
+    """
 
     __slots__ = ("_collector", "_fields", "_held", "_released", "_send", "dot_stuffed", "size", "tap")
 
@@ -52,7 +25,7 @@ class Transfer:
         self,
         tap: Tap | None,
         send: Callable[[bytes], None],
-        fields: Callable[[], tuple[bytes, bytes]],
+        fields: Callable[[], tuple[bytes, bytes]] | None,
         *,
         header_limit: int,
         dot_stuffed: bool,
@@ -143,7 +116,7 @@ class Transfer:
         return held
 
     def _missing(self, section: bytes) -> bytes:
-        if not lacks_fields(section):
+        if self._fields is None or not lacks_fields(section):
             return b""
         date, message_id = self._fields()
         return added_fields(section, date=date, message_id=message_id)

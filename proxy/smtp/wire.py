@@ -9,14 +9,17 @@ from typing import Protocol
 from proxy.limits import Limits
 from proxy.smtp.envelope import Envelope
 from proxy.smtp.extension import Extensions
-from proxy.smtp.transfer import Tap
+from proxy.smtp.tap import Tap
 
 __all__ = ["Policy", "Wire"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a listener asks of its sessions. `offer` gives the extensions to tell while the provider is not known."""
+    """What a listener asks of its sessions. `offer` gives the extensions to tell while the provider is not known.
+
+    Unless it `relays`, there is no provider and no login: mail comes from anybody, and only for the log.
+    """
 
     hostname: bytes
     limits: Limits
@@ -25,6 +28,12 @@ class Policy:
     route_is_known: bool
     known_users_only: bool
     offer: Callable[[], Extensions]
+    relays: bool = True
+
+    @property
+    def requires_tls(self) -> bool:
+        """Whether nothing is said in clear. RFC 3207 §4: a server that takes mail from anybody must not insist."""
+        return self.starttls and self.relays
 
 
 class Wire(Protocol):
@@ -43,6 +52,12 @@ class Wire(Protocol):
     def hold_client(self, on: bool) -> None: ...
     def later(self, seconds: float, then: Callable[[], None]) -> None: ...
     def check_user(self, login: str, then: Callable[[bool], None]) -> None: ...
+    def is_capture_address(self, path: bytes) -> bool | None:
+        """Whether mail to `path` is logged instead of sent; `None` when that must be asked first."""
+
+    def ask_capture_address(self, path: bytes, then: Callable[[bool | None], None]) -> None:
+        """Asks, and calls `then` later: with `None` when nobody can tell now."""
+
     def tap(self, envelope: Envelope) -> Tap | None: ...
     def undelivered(self, envelope: Envelope) -> None: ...
     def fields(self) -> tuple[bytes, bytes]: ...

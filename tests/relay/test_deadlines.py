@@ -13,6 +13,7 @@ from smtp_client import Client, plain
 
 from proxy.limits import Deadlines
 from proxy.route import Listener, Tls
+from proxy.smtp.session import Phase
 
 HEADER = b"From: ann@acme.example\r\nTo: kim@cust.example\r\nSubject: x\r\n\r\n"
 USUAL = Deadlines()
@@ -156,6 +157,7 @@ class TestTheProvider:
         ):
             await _say_until(client, step)
             await relay.heard(client.sent)
+            await relay.until(lambda: relay.session._session.phase is not Phase.OURSELVES)  # asked about a recipient
             relay.sweep(after=seconds - 1)
             assert relay.relay.sessions
             relay.sweep(after=seconds + 1)

@@ -87,7 +87,9 @@ class TestLine:
 class TestPath:
     @pytest.mark.parametrize(("text", "path", "size"), GOOD_PATHS)
     def test_is_read_without_its_brackets(self, text: bytes, path: bytes, size: int | None) -> None:
-        assert parse_path(command(text)) == MailPath(path, size)
+        found = parse_path(command(text))
+        assert found == MailPath(path, size, found.parameters)
+        assert text.strip().endswith(found.parameters)
 
     @pytest.mark.parametrize("text", BAD_PATHS)
     def test_that_does_not_end_where_it_seems_to_is_refused(self, text: bytes) -> None:

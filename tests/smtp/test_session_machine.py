@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from scripted_wire import ScriptedTap, ScriptedWire
+from scripted_wire import CAPTURES, ScriptedTap, ScriptedWire
 
 from proxy.limits import Limits
 from proxy.smtp.extension import parse_extensions
@@ -23,6 +23,7 @@ from proxy.smtp.session import Phase, Policy, Session
 SECRET = b"sesame-sesame"
 PLAIN = b64encode(b"\0ann@ours.example\0" + SECRET)
 EXTENSIONS = parse_extensions([b"PIPELINING", b"SIZE 5000", b"CHUNKING", b"AUTH PLAIN LOGIN XOAUTH2 CRAM-MD5"])
+RECEPTION = parse_extensions([b"PIPELINING", b"SIZE", b"CHUNKING"])
 FIELDS = b"Date: x\r\nMessage-ID: <y>\r\n\r\n"
 
 COMMANDS = st.sampled_from(
@@ -31,6 +32,7 @@ COMMANDS = st.sampled_from(
         b"AUTH LOGIN\r\n", b"AUTH LOGIN " + b64encode(b"ann@ours.example") + b"\r\n", b"AUTH CRAM-MD5\r\n",
         b"AUTH XOAUTH2 =\r\n", b"*\r\n", b"=\r\n", b64encode(SECRET) + b"\r\n",
         b"MAIL FROM:<ann@ours.example>\r\n", b"RCPT TO:<kim@cust.example>\r\n", b"DATA\r\n", b"RSET\r\n",
+        b"RCPT TO:<log-p1@cap.example>\r\n", b"RCPT TO:<fwd-p1@cap.example>\r\n",
         b"NOOP\r\n", b"VRFY x\r\n", b"QUIT\r\n", b"BDAT 0\r\n", b"BDAT 0 LAST\r\n", b"BDAT 5\r\nab\r\n.",
         b"BDAT 4 LAST\r\n\r\n.\r", b"BDAT 30\r\nhalf a chunk",
     ]
@@ -71,6 +73,9 @@ class Setting:
     waits: bool
     journals: bool
     mends: bool
+    keeps: bool
+    knows_captures: bool
+    relays: bool
     begins: str
 
 
@@ -83,8 +88,13 @@ SETTINGS = st.builds(
     waits=st.booleans(),
     journals=st.booleans(),
     mends=st.booleans(),
+    keeps=st.booleans(),
+    knows_captures=st.booleans(),
+    relays=st.sampled_from([True, True, True, False]),
     begins=st.sampled_from(["connected", "logged in", "data", "chunk"]),
 )
+KIM, LOG = b"RCPT TO:<kim@cust.example>\r\n", b"RCPT TO:<log-p1@cap.example>\r\n"
+RECIPIENTS = st.sampled_from([KIM, KIM, LOG, KIM + LOG, LOG + KIM])
 # What ends most sessions happens to one in four that it could happen to, so that the others get far.
 CHANCE = st.sampled_from([True, False, False, False])
 
@@ -95,14 +105,16 @@ class Sessions(RuleBasedStateMachine):
     @initialize(setting=SETTINGS)
     def connect(self, setting: Setting) -> None:
         self.wire = ScriptedWire(taps=setting.taps, waits=setting.waits, journals=setting.journals, mends=setting.mends)
+        self.wire.keeps, self.wire.knows_captures = setting.keeps, setting.knows_captures
         self.policy = Policy(
             hostname=b"relay.example",
             limits=Limits(message=1500, recipients=3, bad_commands=4, header_section=600, failed_logins=2),
             failed_login_delay=3.0,
             starttls=setting.starttls,
-            route_is_known=setting.route_is_known,
+            route_is_known=setting.route_is_known and setting.relays,
             known_users_only=setting.known_users_only,
-            offer=lambda: EXTENSIONS,
+            offer=lambda: EXTENSIONS if setting.relays else RECEPTION,
+            relays=setting.relays,
         )
         self.session = Session(self.wire, self.policy, is_secure=False)
         self.wire.session = self.session
@@ -143,9 +155,12 @@ class Sessions(RuleBasedStateMachine):
     def client_sends_ahead(self, pieces: list[bytes]) -> None:
         self.hear(b"".join(pieces))
 
-    @rule(ending=st.sampled_from([b"DATA\r\n", b"DATA\r\n", b"BDAT 5\r\nab\r\n.", b"BDAT 5\r\nab"]))
-    def client_begins_a_message(self, ending: bytes) -> None:
-        self.begin_message(ending)
+    @rule(
+        ending=st.sampled_from([b"DATA\r\n", b"DATA\r\n", b"BDAT 5\r\nab\r\n.", b"BDAT 5\r\nab"]),
+        recipients=RECIPIENTS,
+    )
+    def client_begins_a_message(self, ending: bytes, recipients: bytes) -> None:
+        self.begin_message(ending, recipients)
 
     @rule()
     def client_logs_in(self) -> None:
@@ -160,10 +175,11 @@ class Sessions(RuleBasedStateMachine):
         if not self.wire.client_is_closed:
             self.session.receive(octets)
 
-    def begin_message(self, ending: bytes) -> None:
-        self.hear(b"RSET\r\nMAIL FROM:<ann@ours.example>\r\nRCPT TO:<kim@cust.example>\r\n")
+    def begin_message(self, ending: bytes, recipients: bytes = KIM) -> None:
+        self.hear(b"RSET\r\nMAIL FROM:<ann@ours.example>\r\n" + recipients)
         self.answer_all(b"250")
         self.hear(ending)
+        self.answer_all(b"250")
         if self.session.phase is Phase.PROVIDER_DATA_INITIATION:
             self.wire.provider_says(b"354 Go\r\n")
 
@@ -218,14 +234,21 @@ class Sessions(RuleBasedStateMachine):
         for pending in (wire.delays, wire.capturing):
             if pending:
                 pending.pop(0)()
-        for pending_of_bool in (wire.checks, wire.journalling):
+        for pending_of_bool in (wire.checks, wire.journalling, wire.keeping):
             if pending_of_bool:
                 pending_of_bool.pop(0)(succeeds)
+        self.asked(nobody_can_tell=not succeeds)
 
     def answer_all(self, code: bytes) -> None:
         for _ in range(40):
+            self.asked(nobody_can_tell=False)
             if self.session.phase in (Phase.PROVIDER_COMMAND, Phase.PROVIDER_DATA_TERMINATION):
                 self.wire.provider_says(code + b" 2.0.0 Answer\r\n")
+
+    def asked(self, *, nobody_can_tell: bool) -> None:
+        if self.wire.asking:
+            path, tell = self.wire.asking.pop(0)
+            tell(None if nobody_can_tell else path in CAPTURES)
 
     def dialled(self) -> None:
         if self.wire.is_dialling:
@@ -242,6 +265,12 @@ class Sessions(RuleBasedStateMachine):
     def nothing_was_done_that_must_never_be(self) -> None:
         if hasattr(self, "wire"):
             assert self.wire.breaches == []
+
+    @invariant()
+    def nobody_is_told_that_a_message_is_logged_before_it_is(self) -> None:
+        if hasattr(self, "wire"):
+            kept = sum(tap.end == "kept" for tap in self.wire.taps)
+            assert bytes(self.wire.client).count(b"250 2.6.0 ") <= kept - len(self.wire.keeping)
 
     @invariant()
     def replies_are_well_formed(self) -> None:
@@ -261,6 +290,12 @@ class Sessions(RuleBasedStateMachine):
                         assert not set(plain) & set(b"\r\n\0"), "a message with a bare line end was ended"
 
     @invariant()
+    def nothing_is_relayed_where_there_is_no_provider(self) -> None:
+        if hasattr(self, "wire") and not self.policy.relays:
+            assert not self.wire.provider
+            assert not [each for each in self.wire.events if each.startswith("dial")]
+
+    @invariant()
     def no_secret_is_shown(self) -> None:
         if hasattr(self, "wire"):
             shown = repr(self.session) + str(self.session) + repr(self.policy) + "".join(self.wire.events)
@@ -278,9 +313,11 @@ class Sessions(RuleBasedStateMachine):
             for pending in (wire.delays, wire.capturing):
                 while pending:
                     pending.pop(0)()
-            for pending_of_bool in (wire.checks, wire.journalling):
+            for pending_of_bool in (wire.checks, wire.journalling, wire.keeping):
                 while pending_of_bool:
                     pending_of_bool.pop(0)(True)
+            while wire.asking:
+                self.asked(nobody_can_tell=False)
             if wire.is_connected:
                 self.session.expire()
         assert not wire.is_connected

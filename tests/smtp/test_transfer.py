@@ -52,6 +52,9 @@ class Witness:
     def lose(self) -> None:
         raise AssertionError
 
+    def keep(self, then: Callable[[bool], None]) -> bool:
+        raise AssertionError
+
     def discard(self) -> None:
         raise AssertionError
 

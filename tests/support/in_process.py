@@ -28,6 +28,7 @@ from structlog.testing import capture_logs
 from certs import CertificatePair, Certificates, client_context
 from engine.decision import Decision
 from engine.directory import Answer, Question, Rule
+from proxy.authentication import Authenticator, resolver
 from proxy.capture import Captures
 from proxy.census import Census
 from proxy.limits import CapturePolicy, Deadlines, Limits
@@ -38,17 +39,20 @@ from proxy.submission import Submission
 from store import schema
 from store.database import Database
 from store.directory import Directory
+from store.entry import Entry, EntryKind
 from store.lookups import Lookups
 from store.parser import Parser
 from store.parsing import ParseLimits, parse, unstuff
 from store.recording import Recording
-from store.spool import Entry, EntryKind, Spool
+from store.spool import Spool
+from store.waiting import Waiting
 
 __all__ = ["InProcess", "InlineParser", "route_to"]
 
 QUICK = Deadlines(failed_login_delay=0.0, drain=1.0)
 USUAL = Limits()
 HASH_KEY = b"k" * 32
+NO_NAMESERVER = "127.0.0.1:9"  # nobody asks the world's DNS by mistake; `DnsZone.server` answers
 QUIET_TURNS = 200  # turns of the loop without an octet read, after which a session is held to have stopped reading
 
 
@@ -142,6 +146,7 @@ class InProcess:
         parser: bool = False,
         hostname: str = "relay.example",
         opens: bool = True,
+        nameservers: tuple[str, ...] = (NO_NAMESERVER,),
     ) -> None:
         self.folder = folder
         self.limits = limits
@@ -156,6 +161,7 @@ class InProcess:
         self._parser = parser
         self._hostname = hostname
         self._opens = opens
+        self.nameservers = nameservers
         self._doors: list[Door] = []
         self._routes = [
             route_to(each, pki if each.tls is not Tls.NONE else None) if isinstance(each, RecordingProvider) else each
@@ -170,6 +176,7 @@ class InProcess:
         self.ports: list[int] = []
         self.certificates: Certificates | None = None
         self.database: Database
+        self.waiting: Waiting
         self.directory: Directory
         self.spool: Spool
         self.captures: Captures
@@ -297,7 +304,8 @@ class InProcess:
         writers = await stack.enter_async_context(asyncio.TaskGroup())
         writers.create_task(self.spool.run())
         stack.callback(self.spool.close)
-        self._lookups = lookups = _Asked(self.database, bell)
+        self._lookups = lookups = _Asked(self.database, bell, HASH_KEY)
+        self.waiting = Waiting(self.database, self.folder / "waiting", seconds=RecorderOptions().parent_minutes * 60)
         self._recorder = self._make_recorder(lookups)
         stack.push_async_callback(self._recorder.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -334,8 +342,10 @@ class InProcess:
     def _make_recorder(self, lookups: Lookups) -> Recorder:
         return Recorder(
             spools=self.folder / "spool",
-            recording=Recording(self.database, HASH_KEY),
+            recording=Recording(self.database, HASH_KEY, self.waiting),
+            waiting=self.waiting,
             directory=lookups,
+            authenticator=Authenticator(resolver(self.nameservers)),
             parser=Parser(seconds=20.0, memory=0, limits=ParseLimits()) if self._parser else InlineParser(),
             options=RecorderOptions(),
             on_decision=self.decided.append,

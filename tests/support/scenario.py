@@ -7,45 +7,86 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.capture import Capture
+from signer import Signer
+
+import engine
+from engine.address import canonical_domain
+from engine.authentication import Proof
+from engine.capture import Capture, Folder
 from engine.decision import Decision, Direction, Source
 from engine.directory import NeverLogScope, Rule, Switches
 from store.directory import Directory
 
-__all__ = ["Expected", "Mail", "Row", "read_rows"]
+__all__ = ["DNS_RECORDS", "Expected", "Mail", "Row", "read_rows"]
 
 DATE = b"Date: Tue, 24 Nov 2026 16:00:00 +0000\r\n"
-SOURCES = {"M": Source.OBSERVER, "G": Source.GATEWAY, "X": Source.JOURNAL}
+SOURCES = {
+    "R": Source.RELAY,
+    "B": Source.BCC,
+    "M": Source.OBSERVER,
+    "G": Source.GATEWAY,
+    "X": Source.JOURNAL,
+}
 DIRECTIONS = {None: None, "out": Direction.OUTGOING, "in": Direction.INCOMING}
 # fmt: off
+EXPECTED_KEYS = frozenset(("decision", "reason", "direction", "contacts", "user", "attribution", "flags"))
 MAIL_KEYS = frozenset((
-    "mail", "login", "refused", "from", "headers", "body", "body_kib", "attachment_mib", "bare",
+    "mail", "path", "login", "mailbox", "folder", "envelope", "refused", "from", "headers", "message_id", "signed",
+    "minutes_ago", "body", "body_kib", "attachment_mib", "attached", "bare", "reply", "reason",
 ))
-ROW_KEYS = MAIL_KEYS | frozenset((
-    "id", "shows", "path", "rule", "mailbox", "envelope", "times", "reply", "portal", "users", "contacts_besides",
-    "before", "after", "decision", "reason", "direction", "contacts", "user", "attribution", "flags", "record_flags",
-    "records", "captures", "refused_by_directory",
+ROW_KEYS = MAIL_KEYS | EXPECTED_KEYS | frozenset((
+    "id", "shows", "rule", "times", "portal", "users", "contacts_besides", "before", "after", "at_first",
+    "also", "elsewhere", "record_flags", "records", "captures", "date", "refused_by_directory",
 ))
 # fmt: on
+SIGNERS: dict[str, Signer] = {}
+DNS_RECORDS: dict[str, str | None] = {}
+"""What the world's DNS says of the domains that signed."""
 
 
 @dataclass(frozen=True)
 class Mail:
     """One message of a row: its octets and its envelope."""
 
+    path: str
     login: str
     author: str
     recipients: tuple[str, ...]
+    capture_addresses: tuple[str, ...]
     refused: tuple[str, ...]
+    mailboxes: tuple[str, ...]
+    folder: str | None
+    has_envelope: bool
+    is_signed: bool
     content: bytes
+    originals: tuple[bytes, ...]
     is_bare: bool
+    minutes_ago: float
 
     @property
     def header_section(self) -> bytes:
         return self.content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+    def captures(self) -> list[Capture]:
+        """How the engine is told of it, as far as the header section and the envelope go."""
+        accepted = tuple(each for each in self.recipients if each not in self.refused)
+        proof = Proof(method="dkim", domain=self.author.rpartition("@")[2]) if self.is_signed else None
+        known: dict[str, Any] = {
+            "source": SOURCES[self.path],
+            "refused": self.refused,
+            "capture_addresses": frozenset(self.capture_addresses),
+            "proof": proof,
+        }
+        if self.path == "R":
+            return [Capture(login=self.login, recipients=accepted, **known)]
+        folder = Folder(self.folder) if self.folder else None
+        recipients = accepted if self.has_envelope else None
+        boxes: tuple[str | None, ...] = self.mailboxes or (None,)
+        return [Capture(mailbox=each, folder=folder, recipients=recipients, **known) for each in boxes]
 
 
 @dataclass(frozen=True)
@@ -116,51 +157,86 @@ class Row:
         values = self.values if step is None else step
         unknown = set(values) - (ROW_KEYS if step is None else MAIL_KEYS)
         assert not unknown, f"{self.id}: unknown keys {sorted(unknown)} in a message"
+        authors, to, cc, bcc = self._parties(values)
+        path = values.get("path", self.path)
+        captures = self._capture_addresses
+        envelope = self.addresses(values["envelope"]) if "envelope" in values else (*to, *cc, *bcc)
+        mailbox = values.get("mailbox", ())
+        content, originals = self._content(values, f"{number}.{self.values['id'].split(',')[0]}")
+        content, is_signed = _signed(content, values.get("signed", path != "R"))
+        return Mail(
+            path=path,
+            login=self.address(values["login"]) if "login" in values else authors[0],
+            author=authors[0],
+            recipients=tuple(each for each in envelope if each not in captures),
+            capture_addresses=tuple(each for each in envelope if each in captures) if path != "M" else (),
+            refused=self.addresses(values.get("refused", ())),
+            mailboxes=self.addresses([mailbox] if isinstance(mailbox, str) else mailbox) if path == "M" else (),
+            folder=values.get("folder"),
+            has_envelope=path in ("R", "G", "X") or "envelope" in values,
+            is_signed=is_signed,
+            content=content,
+            originals=originals,
+            is_bare=bool(values.get("bare")),
+            minutes_ago=values.get("minutes_ago", 0),
+        )
+
+    @property
+    def _capture_addresses(self) -> frozenset[str]:
+        keys = ("bcc_address", "forward_address")
+        return frozenset(each[key] for each in self.portals.values() for key in keys if key in each)
+
+    def _parties(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         match = re.fullmatch(r"(.+?) ->(?: (.+?))??(?: cc (.+?))?(?: bcc (.+?))?", values["mail"])
         assert match is not None, f"{self.id}: not a message: {values['mail']!r}"
-        authors, to, cc, bcc = (self.addresses(re.split(r", ", part)) if part else () for part in match.groups())
-        login = self.address(values["login"]) if "login" in values else authors[0]
+        return tuple(self.addresses(re.split(r", ", part)) if part else () for part in match.groups())
+
+    def _content(self, values: Mapping[str, Any], name: str) -> tuple[bytes, tuple[bytes, ...]]:
+        """The octets, and those of the messages that are attached."""
+        authors, to, cc, _ = self._parties(values)
         lines = [f"From: {values.get('from', ', '.join(authors))}"]
-        lines += [f"{name}: {', '.join(each)}" for name, each in (("To", to), ("Cc", cc)) if each]
+        lines += [f"{field}: {', '.join(each)}" for field, each in (("To", to), ("Cc", cc)) if each]
         written = [*lines, *values.get("headers", ())]
         if not any(each.startswith("Subject:") for each in written):
             written.append("Subject: Offer")
         section = "".join(line + "\r\n" for line in written).encode()
-        is_bare = bool(values.get("bare"))
-        if not is_bare:
-            section += DATE + f"Message-ID: <{number}.{self.values['id'].split(',')[0]}@acme.example>\r\n".encode()
-        body_headers, body = _body(values)
-        return Mail(
-            login=login,
-            author=authors[0],
-            recipients=(*to, *cc, *bcc),
-            refused=self.addresses(values.get("refused", ())),
-            content=section + body_headers + b"\r\n" + body,
-            is_bare=is_bare,
+        if not values.get("bare"):
+            msg_id = values.get("message_id", f"{name}@acme.example")
+            section += b"" if any(each.startswith("Date:") for each in written) else DATE
+            section += f"Message-ID: <{msg_id}>\r\n".encode()
+        originals = tuple(
+            _signed(self._content(each, f"{name}.{place}")[0], each.get("signed", False))[0]
+            for place, each in enumerate(values.get("attached", ()))
         )
+        body_headers, body = _with_attached(originals) if originals else _body(values)
+        return section + body_headers + b"\r\n" + body, originals
 
     def captures(self) -> list[Capture]:
-        """How the message is seen where it does not come through the relay."""
-        source = SOURCES[self.path]
-        envelope = self.addresses(self.values["envelope"]) if "envelope" in self.values else None
-        if self.path == "M":
-            boxes = self.addresses(self.values["mailbox"])
-            return [Capture(source=source, mailbox=each, recipients=envelope) for each in boxes]
-        return [Capture(source=source, recipients=envelope or self.mail().recipients)]
+        """How the engine is told of the row's message."""
+        return self.mail().captures()
 
     # -- the decision -------------------------------------------------------------------------------------------------
 
     @property
     def expected(self) -> Expected:
-        contacts = (re.fullmatch(r"(.+?)( \(bcc\))?", each) for each in self.get("contacts", ()))
+        return self.expect(self.values)
+
+    @property
+    def also(self) -> list[Expected]:
+        """What is expected of the portal's further decisions on the message."""
+        return [self.expect(each) for each in self.get("also", ())]
+
+    def expect(self, values: Mapping[str, Any]) -> Expected:
+        """What `values` say of a decision."""
+        contacts = (re.fullmatch(r"(.+?)( \(bcc\))?", each) for each in values.get("contacts", ()))
         return Expected(
-            self.values["decision"],
-            self.get("reason"),
-            DIRECTIONS[self.get("direction")],
+            values["decision"],
+            values.get("reason"),
+            DIRECTIONS[values.get("direction")],
             tuple(self.address(each[1]) + (each[2] or "") for each in contacts if each),
-            self.address(self.values["user"]) if "user" in self.values else None,
-            self.get("attribution"),
-            frozenset(self.get("flags", ())),
+            self.address(values["user"]) if "user" in values else None,
+            values.get("attribution"),
+            frozenset(values.get("flags", ())),
         )
 
     # -- the directory ------------------------------------------------------------------------------------------------
@@ -184,6 +260,7 @@ class Row:
             forward_address=portal.get("forward_address"),
             subaddressed_domains=portal.get("subaddressed_domains", ()),
             service_logins=portal.get("service_logins", ()),
+            authserv_ids=portal.get("authserv_ids", ()),
         )
         if "switches" in portal:
             switches = dict(portal["switches"])
@@ -218,10 +295,14 @@ class Row:
         match step:
             case {"rule": rule}:
                 await directory.set_portal("P1", rule=Rule(rule))
-            case {"contact": primary}:
-                await directory.add_contact("P1", primary)
             case {"access": name, "on": on}:
                 await directory.set_user("P1", self.address(name), personal_email_access=on)
+            case {"active": name, "on": on}:
+                await directory.set_user("P1", self.address(name), active=on)
+            case {"user": name, "connected": addresses}:
+                await directory.set_user("P1", self.address(name), connected=addresses)
+            case {"contact": primary}:
+                await directory.add_contact("P1", primary)
             case _:
                 raise AssertionError(f"{self.id}: not a change: {dict(step)}")
 
@@ -240,10 +321,32 @@ def _body(values: Mapping[str, Any]) -> tuple[bytes, bytes]:
     if "body_kib" in values:
         return b"", (b"x" * 62 + b"\r\n") * (values["body_kib"] * 16)
     if "attachment_mib" not in values:
-        body = values.get("body", "Hello.").encode()
+        body = re.sub(r"\r?\n", "\r\n", values.get("body", "Hello.")).encode()
         return b"", body if body.endswith(b"\r\n") else body + b"\r\n"
     line = base64.b64encode(bytes(range(48))) + b"\r\n"  # 48 octets a line
     octets = line * (values["attachment_mib"] * 1024 * 1024 // 48)
     header = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n"
     first = b"--x\r\nContent-Type: text/plain\r\n\r\nHello.\r\n--x\r\nContent-Type: application/octet-stream\r\n"
     return header, first + b"Content-Transfer-Encoding: base64\r\n\r\n" + octets + b"--x--\r\n"
+
+
+def _with_attached(originals: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Header lines and the body that attaches messages whole."""
+    header = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=out\r\n"
+    parts = [b"Content-Type: text/plain\r\n\r\nSee below.\r\n"]
+    parts += [b"Content-Type: message/rfc822\r\n\r\n" + each for each in originals]
+    return header, b"".join(b"--out\r\n" + part + b"\r\n" for part in parts) + b"--out--\r\n"
+
+
+@cache  # a signature has the time in it, and a message is one message
+def _signed(content: bytes, by: str | bool) -> tuple[bytes, bool]:
+    """The message signed by its author's domain or by another; and whether the author is proven so."""
+    authors = engine.read(content).authors
+    if not by or not authors:
+        return content, False
+    own = canonical_domain(authors[0].rpartition("@")[2])
+    domain = own if by is True else by
+    if domain not in SIGNERS:
+        SIGNERS[domain] = Signer(domain)
+        DNS_RECORDS.update(SIGNERS[domain].records)
+    return SIGNERS[domain].sign(content), domain == own

@@ -11,10 +11,12 @@ from proxy.smtp.extension import Extensions
 from proxy.smtp.reply import ProviderViolation, Reply, ReplyReader
 from proxy.smtp.session import Envelope, Session
 
-__all__ = ["ScriptedTap", "ScriptedWire"]
+__all__ = ["CAPTURES", "ScriptedTap", "ScriptedWire"]
 
 DATE = b"Tue, 03 Feb 2026 10:00:00 +0000"
 MESSAGE_ID = b"<added@relay.example>"
+NO_CONTENT = (b"RSET", b"NOOP", b"EHLO", b"QUIT")
+CAPTURES = (b"log-p1@cap.example", b"fwd-p1@cap.example")
 
 
 class ScriptedTap:
@@ -47,6 +49,13 @@ class ScriptedTap:
         self.wire.note("tap journals")
         self.wire.journalling.append(then)
         return True
+
+    def keep(self, then: Callable[[bool], None]) -> bool:
+        self._ends("kept", None)
+        self.wire.require(not self.envelope.has_accepted, "a message that somebody else gets was taken over")
+        if self.wire.keeps:
+            self.wire.keeping.append(then)
+        return self.wire.keeps
 
     def deliver(self, reply: Reply, then: Callable[[], None]) -> bool:
         self._ends("delivered", reply)
@@ -93,6 +102,10 @@ class ScriptedWire:
         self.checks: list[Callable[[bool], None]] = []
         self.journalling: list[Callable[[bool], None]] = []
         self.capturing: list[Callable[[], None]] = []
+        self.keeping: list[Callable[[bool], None]] = []
+        self.asking: list[tuple[bytes, Callable[[bool | None], None]]] = []
+        self.knows_captures = True
+        self.keeps = True
         self._has_taps = taps
         self._mends = mends
         self._reader: ReplyReader | None = None
@@ -114,6 +127,13 @@ class ScriptedWire:
 
     def to_provider(self, octets: bytes) -> None:
         self.require(self.is_connected or not octets, "octets went to a provider that is not there")
+        is_command = all(tap.end is not None for tap in self.taps[-1:])
+        if octets[:5].upper() == b"RCPT " and self.knows_captures and self._has_taps and is_command:
+            is_named = any(each in octets for each in CAPTURES)
+            self.require(not is_named, "the provider was told of a capture address")
+        for tap in self.taps[-1:]:
+            is_content = tap.end is None and octets[:4].upper() not in NO_CONTENT
+            self.require(not (octets and is_content and tap.envelope.is_for_log_only), "the log's alone was passed on")
         self.provider += octets
         self.pieces.append(octets)
 
@@ -147,6 +167,13 @@ class ScriptedWire:
     def check_user(self, login: str, then: Callable[[bool], None]) -> None:
         self.note(f"check user {login}")
         self.checks.append(then)
+
+    def is_capture_address(self, path: bytes) -> bool | None:
+        return path in CAPTURES if self.knows_captures else None
+
+    def ask_capture_address(self, path: bytes, then: Callable[[bool | None], None]) -> None:
+        self.note(f"ask about {path.decode()}")
+        self.asking.append((path, then))
 
     def tap(self, envelope: Envelope) -> ScriptedTap | None:
         self.note(f"tap for {_written(envelope)}")
@@ -206,6 +233,7 @@ class ScriptedWire:
 
 def _written(envelope: Envelope) -> str:
     """`from-path: to-path code, ...`"""
-    verdicts = ", ".join(f"{each.path.decode('utf-8', 'replace')} {each.reply.code}" for each in envelope.recipients)
+    paths = [f"{each.path.decode('utf-8', 'replace')} {each.reply.code}" for each in envelope.recipients]
+    verdicts = ", ".join(paths + [f"{each.decode()} log" for each in envelope.captures])
     path = "no sender" if envelope.reverse_path is None else f"<{envelope.reverse_path.decode('utf-8', 'replace')}>"
     return f"{path}: {verdicts}"

@@ -250,8 +250,7 @@ class Served:
         has_domains = any("domains" in each for each in providers)
         chosen: dict[str, Any] = {} if has_domains else {"provider": providers[0]["name"]}
         listeners = [
-            {"address": "127.0.0.1", "tls": "none"} | chosen | dict(each) | {"port": port}
-            for each, port in zip(self._listeners, self.ports, strict=True)
+            _listener(each, chosen) | {"port": port} for each, port in zip(self._listeners, self.ports, strict=True)
         ]
         pair = {"certificate": self._pki.certificate, "key": self._pki.key}
         tables: dict[str, Any] = {
@@ -293,6 +292,12 @@ class Served:
         finally:
             for each in readers:
                 each.close()
+
+
+def _listener(table: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left out of a `[[listener]]` table; one for capture addresses has no provider."""
+    usual = {"address": "127.0.0.1", "tls": "none"}
+    return usual | dict(table) if table.get("kind") == "capture" else usual | dict(chosen) | dict(table)
 
 
 def _address(listener: Mapping[str, Any]) -> str:

@@ -16,13 +16,17 @@ What is said or befalls (`>`, `<<`, `!`) is done in order; then what follows (`>
 of it, on each of the three channels. A line ends with CRLF unless its last character is a backslash. `\r`, `\n`, `\t`,
 `\0`, `\x..` and `\\` stand for octets, and `{a*5000}` for 5000 times "a".
 
+The log's own addresses are log-p1@cap.example and fwd-p1@cap.example.
+
 Settings, in lines before the first empty line:
     listener: clear (default), starttls, implicit
-    route: listener (default: the provider is known), login
+    route: listener (default: the provider is known), login, none (for capture addresses only)
+    captures: known (default), asked (each recipient must be asked about)
     users: any (default), known
     provider: its EHLO lines, separated by ";"
     limits: name=number ...                 fields of proxy.limits.Limits
-    tap: yes (default), none, waits (the reply waits for the capture), journals (the end waits for the journal)
+    tap: yes (default), none, waits (the reply waits for the capture), journals (the end waits for the journal),
+        broken (nothing can be made durable)
     mending: no (default), yes
     after: name of a transcript in preludes/ that is played first
     play: whole, octets, glued              the ways to play it, when not all of them make sense
@@ -151,6 +155,8 @@ class Stage:
             journals=tap == "journals",
             mends=settings.get("mending", "no") == "yes",
         )
+        self.wire.keeps = tap != "broken"
+        self.wire.knows_captures = settings.get("captures", "known") == "known"
         self.extensions = parse_extensions(
             each.strip().encode() for each in settings.get("provider", EXTENSIONS).split(";")
         )
@@ -164,6 +170,7 @@ class Stage:
             route_is_known=settings.get("route", "listener") == "listener",
             known_users_only=settings.get("users", "any") == "known",
             offer=lambda: self.extensions,
+            relays=settings.get("route") != "none",
         )
         self.session = Session(self.wire, policy, is_secure=listener == "implicit")
         self.wire.session = self.session
@@ -174,6 +181,10 @@ class Stage:
                 doing(self, event[len(name) + 1 :])
                 return
         raise ValueError(f"nobody knows the event {event!r}")
+
+    def tell(self, then: str) -> None:
+        _, tell = self.wire.asking.pop(0)
+        tell({"capture": True, "other": False, "unknown": None}[then])
 
     def check(self, then: str) -> None:
         self.wire.checks.pop(0)(then == "known")
@@ -191,6 +202,9 @@ EVENTS: dict[str, Callable[[Stage, str], None]] = {
     "user": lambda stage, text: stage.check(text),
     "journalled": lambda stage, _: stage.wire.journalling.pop(0)(True),
     "not journalled": lambda stage, _: stage.wire.journalling.pop(0)(False),
+    "kept": lambda stage, _: stage.wire.keeping.pop(0)(True),
+    "not kept": lambda stage, _: stage.wire.keeping.pop(0)(False),
+    "recipient": lambda stage, text: stage.tell(text),
     "captured": lambda stage, _: stage.wire.capturing.pop(0)(),
     "deadline passes": lambda stage, _: stage.session.expire(),
     "shut down": lambda stage, _: stage.wire.note("shuts down" if stage.session.shut_down() else "stays up"),

@@ -1,0 +1,131 @@
+"""Proving the author of a message that came without a login: DKIM signatures and DMARC policy, by asking DNS."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import dkim
+import dns.exception
+import dns.resolver
+import structlog
+from publicsuffixlist import PublicSuffixList
+
+from engine.authentication import (
+    Policy,
+    Proof,
+    Signature,
+    author_domain,
+    parse_policy,
+    prove_by_results,
+    prove_by_signature,
+)
+from engine.message import Message
+
+__all__ = ["AuthenticationUnavailable", "Authenticator", "resolver"]
+
+log = structlog.get_logger("authentication")
+
+MAX_SIGNATURES = 5  # of one message; each costs DNS questions and a hash of all of it
+LIFETIME = 5.0  # seconds for one DNS question with its repetitions
+CACHED = 4096
+WHITE_SPACE = re.compile(rb"\s+")
+
+Text = Callable[[str], str | None]
+
+
+class AuthenticationUnavailable(Exception):
+    """DNS does not answer now; asking again later may help."""
+
+
+def resolver(nameservers: tuple[str, ...], *, seconds: float = LIFETIME) -> dns.resolver.Resolver:
+    """A resolver with a cache; `nameservers` are "address" or "address:port", none means the system's.
+
+    A question that is not answered within `seconds`, repetitions included, has failed.
+    """
+    made = dns.resolver.Resolver(configure=not nameservers)
+    made.cache = dns.resolver.LRUCache(CACHED)
+    made.lifetime = seconds
+    if nameservers:
+        pairs = [each.rpartition(":") if each.count(":") == 1 else (each, "", "53") for each in nameservers]
+        made.nameservers = [address for address, _, _ in pairs]
+        made.nameserver_ports = {address: int(port) for address, _, port in pairs}
+    return made
+
+
+class Authenticator:
+    """Proves authors. One per process; its work runs in threads, because DNS and hashing large mail take their time."""
+
+    def __init__(self, dns_resolver: dns.resolver.Resolver) -> None:
+        self._resolver = dns_resolver
+        self._suffixes = PublicSuffixList()
+
+    async def prove(self, message: Message, octets: bytes, trusted: frozenset[str]) -> Proof | None:
+        """What proves the author of `octets`, whose header section is `message`; `None` when nothing does.
+
+        `trusted` are the servers whose Authentication-Results count. Raises `AuthenticationUnavailable`.
+        """
+        if author_domain(message) is None:
+            return None
+        if (proof := prove_by_results(message, trusted, self._organization)) is not None:
+            return proof
+        return await asyncio.to_thread(self._prove_by_signature, message, octets)
+
+    def _prove_by_signature(self, message: Message, octets: bytes) -> Proof | None:
+        signatures = self._verified(message, octets)
+        if not signatures:
+            return None
+        return prove_by_signature(message, signatures, self._policy(message), self._organization)
+
+    def _verified(self, message: Message, octets: bytes) -> list[Signature]:
+        fields = message.header.all(b"dkim-signature")[:MAX_SIGNATURES]
+        return [found for place, field in enumerate(fields) if (found := self._verify(octets, place, field))]
+
+    def _verify(self, octets: bytes, place: int, field: bytes) -> Signature | None:
+        try:
+            if not dkim.DKIM(octets, timeout=LIFETIME).verify(idx=place, dnsfunc=self._dkim_record):
+                return None
+            tags = dkim.parse_tag_value(WHITE_SPACE.sub(b" ", field))
+        except dkim.DnsTimeoutError as error:
+            raise AuthenticationUnavailable("DNS does not answer") from error
+        except AuthenticationUnavailable:
+            raise
+        except Exception as error:  # the library raises what it likes on hostile fields
+            log.info("a signature could not be read", cause=type(error).__name__)
+            return None
+        names = frozenset(name.strip().decode("ascii", "replace").lower() for name in tags[b"h"].split(b":"))
+        return Signature(
+            domain=tags[b"d"].strip().decode("ascii", "replace"), fields=names, covers_body=b"l" not in tags
+        )
+
+    def _dkim_record(self, name: bytes, timeout: float = LIFETIME) -> bytes | None:
+        text = self._text(name.decode("ascii", "replace"))
+        return text.encode() if text is not None else None
+
+    def _policy(self, message: Message) -> Policy:
+        """The author domain's DMARC policy, else its organization's (RFC 7489 §6.6.3), else the default."""
+        domain = author_domain(message) or ""
+        for name in dict.fromkeys((domain, self._organization(domain))):
+            text = self._text(f"_dmarc.{name}")
+            if text is not None and (policy := parse_policy(text)) is not None:
+                return policy
+        return Policy()
+
+    def _organization(self, domain: str) -> str:
+        return self._suffixes.privatesuffix(domain) or domain
+
+    def _text(self, name: str) -> str | None:
+        """The first TXT record of `name`. Raises `AuthenticationUnavailable`."""
+        try:
+            answer = self._resolver.resolve(name, "TXT")
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return None
+        except dns.exception.Timeout as error:
+            raise AuthenticationUnavailable("DNS does not answer in time") from error
+        except dns.exception.DNSException as error:
+            log.info("DNS has no answer", name=name, cause=type(error).__name__)
+            return None
+        for record in answer:
+            return b"".join(record.strings).decode("utf-8", "replace")
+        return None
