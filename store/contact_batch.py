@@ -6,7 +6,7 @@ the rows need to know of the directory is asked in a few queries for the whole b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -110,14 +110,18 @@ async def add_contacts(
         return [each for each in checked if isinstance(each, Refusal)]
     fates: list[Fate | Refusal] = []
     async with directory.change() as connection:
-        holders = await _holders(connection, home, {form for each in sound for form in each.forms})
+        forms = {form for each in sound for form in each.forms}
+        holders = await _holders(connection, home, forms)
+        erased = await directory.erased(connection, home, forms)
         fresh: list[_Checked] = []
         for each in checked:
-            fate = each if isinstance(each, Refusal) else _place(each, holders)
+            fate = each if isinstance(each, Refusal) else _why_erased(each, erased) or _place(each, holders)
             if isinstance(each, _Checked) and fate is Fate.ADDED:
                 fresh.append(each)
             fates.append(fate)
         await _insert(connection, home, fresh)
+        if fresh:
+            await directory.note(connection, home.id, "contact.import", home.name, after={"contacts": len(fresh)})
     return fates
 
 
@@ -137,6 +141,14 @@ def _check(home: PortalRecord, owners: Owners, row: ContactRow) -> _Checked | Re
     if isinstance(owner, Refusal):
         return owner
     return _Checked(primary=next(iter(forms.values())), forms=forms, name=name, owner=owner)
+
+
+def _why_erased(row: _Checked, erased: Container[str]) -> Refusal | None:
+    """An import does not bring back who was erased (rules.md 8.5)."""
+    for form, written in row.forms.items():
+        if form in erased:
+            return Refusal(value=written, why="was erased", mend="to bring it back, use: onrecord contact add --again")
+    return None
 
 
 def _why(error: DirectoryError) -> str:

@@ -2,14 +2,14 @@
 
 What people type is checked here and refused with a `DirectoryError` that names the value and the mend. Every change
 advances the directory's version in its own transaction and then rings the bell, a small file whose change tells the
-other processes of this machine to forget what they had cached.
+other processes of this machine to forget what they had cached. The same transaction writes the audit trail.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.address import canonical
 from engine.directory import Rule
 from store import schema
+from store.audit import note_change
+from store.capture_address import rotated
 from store.database import Database, slices
 from store.directory_record import (
     ContactRecord,
@@ -33,18 +35,29 @@ from store.directory_record import (
     checked_logins,
     checked_name,
     checked_portal_name,
+    checked_servers,
     portal_record,
 )
+from store.hashes import keyed_hash
 
 __all__ = ["ContactRecord", "Directory", "DirectoryError", "PortalRecord", "UserRecord", "checked_address"]
 
+UNNAMED = "onrecord"  # who made a change that nobody was named for
+
 
 class Directory:
-    """All questions and changes that administrators have."""
+    """All questions and changes that administrators have. `who` makes the changes, for the audit trail.
 
-    def __init__(self, database: Database, bell: Path) -> None:
+    `hash_key` gives the key under which erased addresses are known; without it none is.
+    """
+
+    def __init__(
+        self, database: Database, bell: Path, *, who: str = UNNAMED, hash_key: Callable[[], bytes] | None = None
+    ) -> None:
         self._database = database
         self._bell = bell
+        self._hash_key = hash_key
+        self.who = who
 
     # -- portals ------------------------------------------------------------------------------------------------------
 
@@ -57,23 +70,27 @@ class Directory:
         forward_address: str | None = None,
         subaddressed_domains: Sequence[str] = (),
         service_logins: Sequence[str] = (),
+        authserv_ids: Sequence[str] = (),
     ) -> PortalRecord:
         """A new portal. Raises `DirectoryError` when the name is taken or empty."""
         name = checked_portal_name(name)
         async with self._change() as connection:
             if await connection.scalar(select(schema.portal.c.id).where(schema.portal.c.name == name)):
                 raise DirectoryError(f"there is a portal named {name!r} already; choose another name")
-            await connection.execute(
-                insert(schema.portal).values(
-                    name=name,
-                    rule=rule,
-                    switches={},
-                    bcc_address=checked_address(bcc_address) if bcc_address else None,
-                    forward_address=checked_address(forward_address) if forward_address else None,
-                    subaddressed_domains=checked_domains(subaddressed_domains),
-                    service_logins=checked_logins(service_logins),
-                )
-            )
+            await _refuse_taken_captures(connection, None, [bcc_address, forward_address])
+            values: dict[str, Any] = {
+                "name": name,
+                "rule": rule,
+                "switches": {},
+                "bcc_address": checked_address(bcc_address) if bcc_address else None,
+                "forward_address": checked_address(forward_address) if forward_address else None,
+                "subaddressed_domains": checked_domains(subaddressed_domains),
+                "service_logins": checked_logins(service_logins),
+                "authserv_ids": checked_servers(authserv_ids),
+            }
+            result = await connection.execute(insert(schema.portal).values(**values))
+            identifier = int(result.inserted_primary_key[0])  # type: ignore[index]  # one row, one key
+            await self.note(connection, identifier, "portal.add", name, after=values)
         return await self.portal(name)
 
     async def portals(self) -> list[PortalRecord]:
@@ -110,6 +127,8 @@ class Directory:
             values[key] = checked_address(values[key]) if values[key] else None
         if "service_logins" in values:
             values["service_logins"] = checked_logins(values["service_logins"])
+        if "authserv_ids" in values:
+            values["authserv_ids"] = checked_servers(values["authserv_ids"])
         if "subaddressed_domains" in values:
             values["subaddressed_domains"] = checked_domains(values["subaddressed_domains"])
         if not values:
@@ -117,8 +136,25 @@ class Directory:
         async with self._change() as connection:
             if set(values.get("subaddressed_domains", portal.subaddressed_domains)) != {*portal.subaddressed_domains}:
                 await self._refuse_if_addresses_exist(connection, portal)
+            captures = [values.get(each, getattr(portal, each)) for each in ("bcc_address", "forward_address")]
+            await _refuse_taken_captures(connection, portal.id, captures)
             await connection.execute(update(schema.portal).where(schema.portal.c.id == portal.id).values(**values))
+            await self._note_difference(connection, portal.id, "portal.set", portal.name, asdict(portal), values)
         return await self.portal(portal.name)
+
+    async def rotate_address(self, name: str | None, kind: str) -> PortalRecord:
+        """Gives the portal a new, unguessable "bcc" or "forward" address; the old one stops at once.
+
+        Raises `DirectoryError` when it has none.
+        """
+        portal = await self.portal(name)
+        column = f"{kind}_address"
+        before = getattr(portal, column)
+        if before is None:
+            raise DirectoryError(
+                f"{portal.name} has no such address yet; set one with: onrecord portal set --{kind}-address ADDRESS"
+            )
+        return await self.set_portal(portal.name, **{column: rotated(before)})
 
     async def _refuse_if_addresses_exist(self, connection: AsyncConnection, portal: PortalRecord) -> None:
         """Canonical forms stand in the tables; a changed list would make them wrong."""
@@ -165,6 +201,15 @@ class Directory:
             await self._put_user_addresses(connection, home, identifier, "alias", aliases)
             await self._put_user_addresses(connection, home, identifier, "connected", connected)
             await self._put_grants(connection, identifier, others)
+            after = {
+                "name": checked_name(name),
+                "aliases": list(aliases),
+                "connected": list(connected),
+                "send_as": [each.account for each in others],
+                "personal_email_access": personal_email_access,
+                "active": active,
+            }
+            await self.note(connection, home.id, "user.add", address, after=after)
         return await self.user(home.name, address)
 
     async def set_user(
@@ -198,6 +243,10 @@ class Directory:
             if send_as is not None:
                 await connection.execute(delete(schema.send_as).where(schema.send_as.c.user == record.id))
                 await self._put_grants(connection, record.id, others)
+            accounts = None if send_as is None else [each.account for each in others]
+            lists = {"aliases": aliases, "connected": connected, "send_as": accounts}
+            values |= {key: list(value) for key, value in lists.items() if value is not None}
+            await self._note_difference(connection, home.id, "user.set", record.account, asdict(record), values)
         return await self.user(home.name, account)
 
     async def users(self, portal: str | None) -> list[UserRecord]:
@@ -286,11 +335,18 @@ class Directory:
         others: Sequence[str] = (),
         name: str | None = None,
         owner: str | None = None,
+        again: bool = False,
     ) -> ContactRecord:
-        """A new contact. Raises `DirectoryError` when one of its addresses belongs to another."""
+        """A new contact. Raises `DirectoryError` when one of its addresses belongs to another, or was erased.
+
+        `again` lets erased addresses come back.
+        """
         home = await self.portal(portal)
         async with self._change() as connection:
+            await self._refuse_erased(connection, home, (primary, *others), again=again)
             await self.insert_contact(connection, home, primary, others=others, name=name, owner=owner)
+            after = {"others": list(others), "name": checked_name(name), "owner": owner, "again": again}
+            await self.note(connection, home.id, "contact.add", primary, after=after)
         return await self.contact(home.name, primary)
 
     async def insert_contact(
@@ -328,6 +384,33 @@ class Directory:
         ]
         await connection.execute(insert(table), rows)
         return identifier
+
+    async def _refuse_erased(
+        self, connection: AsyncConnection, home: PortalRecord, addresses: Iterable[str], *, again: bool
+    ) -> None:
+        """Addresses of contacts that were erased come back only on purpose (rules.md 8.5)."""
+        forms = {canonical(each, frozenset(home.subaddressed_domains)): each for each in addresses}
+        found = await self.erased(connection, home, forms)
+        if found and not again:
+            raise DirectoryError(
+                f"{forms[next(iter(found))]} was erased; if it is to come back all the same, add --again"
+            )
+        table = schema.erased_address
+        for some in slices(found.values()):
+            await connection.execute(delete(table).where(table.c.portal == home.id, table.c.hash.in_(some)))
+
+    async def erased(self, connection: AsyncConnection, home: PortalRecord, forms: Iterable[str]) -> dict[str, str]:
+        """Those of the canonical addresses that were erased, with the hashes that stand for them."""
+        if self._hash_key is None:
+            return {}
+        key = self._hash_key()
+        hashes = {keyed_hash(key, form): form for form in forms}
+        table = schema.erased_address
+        found: dict[str, str] = {}
+        for some in slices(hashes):
+            wanted = select(table.c.hash).where(table.c.portal == home.id, table.c.hash.in_(some))
+            found.update((hashes[each], each) for each in (await connection.scalars(wanted)).all())
+        return found
 
     async def _owner_id(self, connection: AsyncConnection, home: PortalRecord, owner: str) -> int:
         form = canonical(owner, frozenset(home.subaddressed_domains))
@@ -398,6 +481,7 @@ class Directory:
         if spelt not in await self.never_log(home.name, user=user):
             async with self._change() as connection:
                 await connection.execute(insert(schema.never_log).values(portal=home.id, user=owner, entry=spelt))
+                await self.note(connection, home.id, "never_log.add", spelt, after={"user": user})
         return spelt
 
     async def remove_never_log(self, portal: str | None, entry: str, *, user: str | None = None) -> str:
@@ -413,6 +497,7 @@ class Directory:
             )
             if not gone.rowcount:
                 raise DirectoryError(f"{spelt} is not on the list; see: onrecord never-log list")
+            await self.note(connection, home.id, "never_log.remove", spelt, before={"user": user})
         return spelt
 
     async def never_log(self, portal: str | None, *, user: str | None = None) -> list[str]:
@@ -446,6 +531,43 @@ class Directory:
                 await connection.execute(insert(table).values(id=1, version=1))
         self._ring()
 
+    async def note(
+        self,
+        connection: AsyncConnection,
+        portal: int,
+        action: str,
+        subject: str,
+        *,
+        before: Any = None,
+        after: Any = None,
+    ) -> None:
+        """Writes the audit trail, inside the transaction of a change."""
+        await note_change(
+            connection, portal=portal, who=self.who, action=action, subject=subject, before=before, after=after
+        )
+
+    async def _note_difference(
+        self,
+        connection: AsyncConnection,
+        portal: int,
+        action: str,
+        subject: str,
+        before: dict[str, Any],
+        values: dict[str, Any],
+    ) -> None:
+        """What of `values` is another than it was; nothing when all is as it was."""
+        was = {key: list(value) if isinstance(value, tuple) else value for key, value in before.items()}
+        changed = [key for key, value in values.items() if was[key] != value]
+        if changed:
+            await self.note(
+                connection,
+                portal,
+                action,
+                subject,
+                before={key: was[key] for key in changed},
+                after={key: values[key] for key in changed},
+            )
+
     def _ring(self) -> None:
         self._bell.write_text(f"{time.time_ns()} {secrets.token_hex(4)}\n")
 
@@ -453,3 +575,17 @@ class Directory:
         """How often the directory was changed."""
         async with self._database.read() as connection:
             return await connection.scalar(select(func.max(schema.directory_version.c.version))) or 0
+
+
+async def _refuse_taken_captures(
+    connection: AsyncConnection, portal: int | None, addresses: Sequence[str | None]
+) -> None:
+    """A capture address belongs to one portal, and does one thing there. Raises `DirectoryError`."""
+    forms = [canonical(each) for each in addresses if each]
+    if len(set(forms)) < len(forms):
+        raise DirectoryError(f"{addresses[0]} cannot be the BCC and the forwarding address at once; choose another one")
+    table = schema.portal
+    for row in await connection.execute(select(table)):
+        taken = {canonical(each) for each in (row.bcc_address, row.forward_address) if each}
+        if row.id != portal and (both := taken & set(forms)):
+            raise DirectoryError(f"{both.pop()} is a capture address of the portal {row.name!r}; choose another one")

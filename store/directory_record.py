@@ -28,6 +28,7 @@ __all__ = [
     "checked_logins",
     "checked_name",
     "checked_portal_name",
+    "checked_servers",
     "portal_record",
     "switches_of",
 ]
@@ -54,6 +55,7 @@ class PortalRecord:
     forward_address: str | None
     subaddressed_domains: tuple[str, ...]
     service_logins: tuple[str, ...]
+    authserv_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,17 @@ def checked_logins(logins: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def checked_servers(servers: Iterable[str]) -> list[str]:
+    """Names of servers whose Authentication-Results count, each once. Raises `DirectoryError`."""
+    found: dict[str, None] = {}
+    for server in servers:
+        name = server.strip().lower()
+        if not name or not name.isprintable() or any(each in ' ;()<>"' for each in name):
+            raise DirectoryError(f"{server!r} is no authserv-id; write what stands first in the field: mx.example.com")
+        found[name] = None
+    return list(found)
+
+
 def checked_entry(entry: str) -> str:
     """The one spelling of a Never Log entry. Raises `DirectoryError`."""
     try:
@@ -172,6 +185,7 @@ def portal_record(row: Any) -> PortalRecord:
         forward_address=row["forward_address"],
         subaddressed_domains=tuple(row["subaddressed_domains"]),
         service_logins=tuple(row["service_logins"]),
+        authserv_ids=tuple(row["authserv_ids"]),
     )
 
 

@@ -104,17 +104,21 @@ class GapRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """All that one portal knows of one Message-ID; decisions and gaps newest first, emails oldest first."""
+    """All that one portal knows of one Message-ID; decisions and gaps newest first, emails oldest first.
+
+    `deleted` are emails that were in the log, with the time when their content was erased.
+    """
 
     message_id: str
     decisions: tuple[DecisionRecord, ...]
     emails: tuple[EmailRecord, ...]
     gaps: tuple[GapRecord, ...]
+    deleted: tuple[tuple[int, float], ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return not (self.decisions or self.emails or self.gaps)
+        return not (self.decisions or self.emails or self.gaps or self.deleted)
 
 
 class Reading:
@@ -138,7 +142,8 @@ class Reading:
         table, linked = schema.email, schema.email_contact
         wanted = _email_query().where(table.c.portal == portal)
         if contact is not None:
-            wanted = wanted.where(table.c.id.in_(select(linked.c.email).where(linked.c.contact == contact)))
+            mine = select(linked.c.email).where(linked.c.contact == contact, linked.c.is_unlinked.is_(False))
+            wanted = wanted.where(table.c.id.in_(mine))
         if user is not None:
             wanted = wanted.where(table.c.user == user)
         if direction is not None:
@@ -194,7 +199,7 @@ class Reading:
         hash_ = keyed_hash(self._hash_key, name)
         named, hashed, decision, gap = schema.email_id, schema.decision_hash, schema.decision, schema.gap
         async with self._database.read() as connection:
-            ids = select(named.c.email).where(named.c.portal == portal, named.c.msg_id == name)
+            ids = select(named.c.email).where(named.c.portal == portal, named.c.hash == hash_)
             emails = _email_query().where(schema.email.c.id.in_(ids)).order_by(schema.email.c.id).limit(MAX_EXPLAINED)
             records = await _email_records(connection, (await connection.execute(emails)).all())
             mine = select(hashed.c.decision).where(hashed.c.hash == hash_)
@@ -213,7 +218,17 @@ class Reading:
                 .limit(MAX_EXPLAINED)
             )
             gaps = [_gap_record(row) for row in await connection.execute(open_gaps)]
-        return Explanation(message_id=name, decisions=tuple(decisions), emails=tuple(records), gaps=tuple(gaps))
+            gone = select(schema.email.c.id, schema.email.c.deleted_at).where(
+                schema.email.c.id.in_(ids), schema.email.c.deleted_at.is_not(None)
+            )
+            deleted = [(row.id, row.deleted_at) for row in await connection.execute(gone.order_by(schema.email.c.id))]
+        return Explanation(
+            message_id=name,
+            decisions=tuple(decisions),
+            emails=tuple(records),
+            gaps=tuple(gaps),
+            deleted=tuple(deleted),
+        )
 
 
 def bare_message_id(text: str) -> str:
@@ -223,11 +238,12 @@ def bare_message_id(text: str) -> str:
 
 
 def _email_query() -> Any:
-    """Rows of `email` with the names of portal and user."""
+    """Rows of `email` with the names of portal and user; those that were deleted are none."""
     account = schema.user.c.account.label("account")
     joined = schema.email.join(schema.portal, schema.portal.c.id == schema.email.c.portal)
     joined = joined.outerjoin(schema.user, schema.user.c.id == schema.email.c.user)
-    return select(schema.email, schema.portal.c.name.label("portal_name"), account).select_from(joined)
+    emails = select(schema.email, schema.portal.c.name.label("portal_name"), account).select_from(joined)
+    return emails.where(schema.email.c.deleted_at.is_(None))
 
 
 async def _email_records(connection: AsyncConnection, rows: Sequence[Any]) -> list[EmailRecord]:
@@ -239,7 +255,7 @@ async def _email_records(connection: AsyncConnection, rows: Sequence[Any]) -> li
     for some in slices([row.id for row in rows]):
         primaries = select(linked.c.email, contact.c.primary_address).join(contact, contact.c.id == linked.c.contact)
         for email, primary in await connection.execute(
-            primaries.where(linked.c.email.in_(some)).order_by(linked.c.contact)
+            primaries.where(linked.c.email.in_(some), linked.c.is_unlinked.is_(False)).order_by(linked.c.contact)
         ):
             contacts.setdefault(email, []).append(primary)
         seen = select(capture.c.email, capture.c.source, capture.c.at).where(capture.c.email.in_(some))

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onrecord.cli.contacts import contact
+from onrecord.cli.correcting import audit, email
+from onrecord.cli.erasing import erase
 from onrecord.cli.looking import decisions, emails, explain, show
 from onrecord.cli.never_log import never_log
 from onrecord.cli.opening import TROUBLES
 from onrecord.cli.portals import portal, rule
+from onrecord.cli.reevaluating import preview, reevaluate
 from onrecord.cli.running import check, init, sandbox, serve
 from onrecord.cli.users import user
 from onrecord.settings import config_path
@@ -35,9 +39,9 @@ app = typer.Typer(
 )
 for running in (init, serve, check, sandbox):
     app.command()(running)
-for group in (portal, rule, user, contact, never_log):
+for group in (portal, rule, user, contact, never_log, email, erase):
     app.add_typer(group)
-for looking in (emails, show, decisions, explain):
+for looking in (emails, show, decisions, explain, audit, preview, reevaluate):
     app.command()(looking)
 
 
@@ -48,6 +52,10 @@ def configure(
         Path | None,
         typer.Option("-c", "--config", metavar="FILE", help="Settings file; else ONRECORD_CONFIG names it."),
     ] = None,
+    who: Annotated[
+        str | None,
+        typer.Option("--as", metavar="WHO", help="Who makes a change, for the audit trail; else your login name."),
+    ] = None,
 ) -> None:
     """Relays mail unaltered and logs the correspondence with known contacts, by one rule."""
     context.obj = config_path(config)
@@ -56,7 +64,7 @@ def configure(
 def run(arguments: Sequence[str]) -> None:
     """Runs one command line. Raises `SystemExit` with its status."""
     try:
-        app(_config_first(arguments))
+        app(_global_first(arguments))
     except TROUBLES as error:
         raise SystemExit(_complain(error)) from error
 
@@ -66,17 +74,18 @@ def _complain(error: Exception) -> int:
     return 1
 
 
-def _config_first(arguments: Sequence[str]) -> list[str]:
-    """Lets `-c FILE` stand behind the command too, where people write it."""
-    rest, config = list(arguments), []
-    end = rest.index("--") if "--" in rest else len(rest)
-    for place in range(end):
-        word = rest[place]
-        if word in ("-c", "--config"):
-            config = rest[place : place + 2]
-        elif word.startswith("--config="):
-            config = [word]
+def _global_first(arguments: Sequence[str]) -> list[str]:
+    """Lets `-c FILE` and `--as WHO` stand behind the command too, where people write them."""
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in ("-c", "--config", "--as"):
+            first += [word, *islice(words, 1)]
+        elif word.startswith(("--config=", "--as=")):
+            first.append(word)
         else:
-            continue
-        return config + rest[:place] + rest[place + len(config) :]
-    return rest
+            rest.append(word)
+    return first + rest

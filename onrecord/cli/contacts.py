@@ -32,13 +32,14 @@ def contact_add(
     ] = None,
     name: Name = None,
     owner: Annotated[str | None, typer.Option("--owner", metavar="ACCOUNT", help="The user who owns it.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Even if the contact was erased.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Adds a contact."""
+    """Adds a contact. One that was erased comes back only with --again."""
 
     async def work(opened: Opened) -> ContactRecord:
         return await opened.directory.add_contact(
-            portal, primary, others=listed(other) or (), name=name, owner=owner or None
+            portal, primary, others=listed(other) or (), name=name, owner=owner or None, again=again
         )
 
     _show_contact(with_store(context, work), as_json)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from onrecord.cli.confirming import Yes, is_confirmed
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import group
 from onrecord.cli.showing import complain, print_json, print_table
+from store.never_log_history import HistoryPlan, NeverLogHistory
 
 __all__ = ["never_log"]
 
@@ -21,12 +23,43 @@ Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="a@b, b, @b, *@b, *.
 
 
 @never_log.command("add")
-def never_log_add(context: typer.Context, entry: Entry, portal: PortalName = None, user: OfUser = None) -> None:
-    """Puts an entry on the portal's list, or on a user's own."""
+def never_log_add(
+    context: typer.Context,
+    entry: Entry,
+    portal: PortalName = None,
+    user: OfUser = None,
+    apply_to_history: Annotated[
+        bool,
+        typer.Option("--apply-to-history", help="Also take what it covers out of the log, after showing how much."),
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Puts an entry on the portal's list, or on a user's own. It counts from the next message on.
+
+    With --apply-to-history it counts for what is logged too: emails whose contacts are all covered are deleted, others
+    are taken away from the covered contacts; an entry of a user's own list concerns the emails of that user. First it
+    is said how many; it is done after a confirmation or with --yes, and else nothing is changed.
+    """
+
+    async def look(opened: Opened) -> HistoryPlan:
+        home = await opened.directory.portal(portal)
+        return await NeverLogHistory(opened.database, opened.directory).plan(home, entry, user=user)
 
     async def work(opened: Opened) -> str:
-        return await opened.directory.add_never_log(portal, entry, user=user)
+        home = await opened.directory.portal(portal)
+        spelt = await opened.directory.add_never_log(home.name, entry, user=user)
+        if apply_to_history:
+            history = NeverLogHistory(opened.database, opened.directory)
+            await history.apply(home, spelt, await history.plan(home, spelt, user=user))
+        return spelt
 
+    if apply_to_history:
+        plan = with_store(context, look)
+        typer.echo(f"emails to be deleted: {len(plan.deleted)}")
+        typer.echo(f"emails to be taken away from a contact: {plan.kept}")
+        if not is_confirmed("Do this?", yes=yes):
+            complain("nothing was changed; to do it without being asked, add --yes")
+            raise typer.Exit(1)
     typer.echo(f"never logged: {with_store(context, work)}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,12 +40,13 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(config: Path | None) -> AsyncIterator[Opened]:
-    """Opens what `config` names, brought up to date. Raises one of `TROUBLES`."""
+async def opened(config: Path | None, who: str) -> AsyncIterator[Opened]:
+    """Opens what `config` names, brought up to date, for changes made by `who`. Raises one of `TROUBLES`."""
     settings = load(config)
     database = await Database.open(settings.database_url)
     try:
-        yield Opened(settings=settings, database=database, directory=Directory(database, settings.bell))
+        directory = Directory(database, settings.bell, who=who, hash_key=settings.hash_key)
+        yield Opened(settings=settings, database=database, directory=directory)
     finally:
         await database.close()
 
@@ -52,7 +55,16 @@ def with_store(context: typer.Context, work: Callable[[Opened], Awaitable[T]]) -
     """Runs `work` on the store that the command line names; what it returns."""
 
     async def main() -> T:
-        async with opened(context.obj) as store:
+        async with opened(context.obj, context.find_root().params.get("who") or _login_name()) as store:
             return await work(store)
 
     return asyncio.run(main())
+
+
+def _login_name() -> str:
+    """The name of whoever runs the program, as the operating system knows it."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +41,22 @@ Logins = Annotated[
         help='A login that may send in the name of every user; may be repeated, replaces the list, "" empties it.',
     ),
 ]
+AuthservIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--authserv-id",
+        metavar="NAME",
+        help="A server whose Authentication-Results prove who sent a message; may be repeated, replaces the list, "
+        '"" empties it.',
+    ),
+]
+
+
+class Kind(StrEnum):
+    """Which capture address."""
+
+    BCC = "bcc"
+    FORWARD = "forward"
 
 
 @portal.callback(invoke_without_command=True)
@@ -75,6 +92,7 @@ def portal_add(
     forward_address: Forward = None,
     subaddressed_domain: Domains = None,
     service_login: Logins = None,
+    authserv_id: AuthservIds = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes a portal."""
@@ -87,6 +105,7 @@ def portal_add(
             forward_address=forward_address,
             subaddressed_domains=listed(subaddressed_domain) or (),
             service_logins=listed(service_login) or (),
+            authserv_ids=listed(authserv_id) or (),
         )
 
     _show_portal(with_store(context, work), as_json)
@@ -110,6 +129,7 @@ def portal_set(
     forward_address: Forward = None,
     subaddressed_domain: Domains = None,
     service_login: Logins = None,
+    authserv_id: AuthservIds = None,
     never_log_scope: Annotated[
         NeverLogScope | None,
         typer.Option(help="What a Never Log contact hides: itself, or the whole message it is on."),
@@ -118,6 +138,9 @@ def portal_set(
     log_bulk: Annotated[bool | None, typer.Option(help="Bulk mail.")] = None,
     log_calendar: Annotated[bool | None, typer.Option(help="Calendar mail.")] = None,
     log_auto_submitted: Annotated[bool | None, typer.Option(help="Automatic replies.")] = None,
+    forward_creates_contacts: Annotated[
+        bool | None, typer.Option(help="A forward makes contacts of the people it is from or to.")
+    ] = None,
     require_same_subject: Annotated[
         bool | None, typer.Option(help="A reply joins a thread only under its subject.")
     ] = None,
@@ -126,13 +149,17 @@ def portal_set(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Changes capture addresses, domains, service logins and switches. The rule has a command of its own: rule set."""
+    """Changes capture addresses, domains, service logins, servers to trust and switches.
+
+    The rule has a command of its own: rule set.
+    """
     switches = {
         "never_log_scope": never_log_scope,
         "log_internal": log_internal,
         "log_bulk": log_bulk,
         "log_calendar": log_calendar,
         "log_auto_submitted": log_auto_submitted,
+        "forward_creates_contacts": forward_creates_contacts,
         "require_same_subject": require_same_subject,
         "require_authenticated_sender": require_authenticated_sender,
     }
@@ -146,10 +173,31 @@ def portal_set(
             forward_address=forward_address,
             subaddressed_domains=listed(subaddressed_domain),
             service_logins=listed(service_login),
+            authserv_ids=listed(authserv_id),
             switches=replace(before.switches, **chosen) if chosen else None,
         )
 
     _show_portal(with_store(context, work), as_json)
+
+
+@portal.command("rotate-address")
+def portal_rotate_address(
+    context: typer.Context,
+    kind: Annotated[Kind, typer.Argument(metavar="bcc|forward", help="Which of the portal's capture addresses.")],
+    portal: PortalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Makes a new capture address that nobody can guess; the old one stops at once."""
+
+    async def work(opened: Opened) -> PortalRecord:
+        return await opened.directory.rotate_address(portal, kind)
+
+    record = with_store(context, work)
+    address = record.bcc_address if kind is Kind.BCC else record.forward_address
+    if as_json:
+        print_json({"portal": record.name, f"{kind}_address": address})
+    else:
+        typer.echo(address)
 
 
 @rule.command("show")
@@ -198,6 +246,7 @@ def _show_portal(record: PortalRecord, as_json: bool) -> None:
             ("forwarding address", record.forward_address),
             ("subaddressed domains", record.subaddressed_domains),
             ("service logins", record.service_logins),
+            ("trusted authserv-ids", record.authserv_ids),
             *asdict(record.switches).items(),
         )
     )

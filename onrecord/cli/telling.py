@@ -68,11 +68,12 @@ def tell(found: Explanation) -> str:
     logged = [each for each in found.decisions if each.value.outcome is Outcome.LOG]
     told = logged[-1:] or list(found.decisions[:1])
     sentences = [explain(each.value) for each in told]
-    if not sentences and found.emails:
+    if not sentences and (found.emails or found.deleted):
         sentences.append("Logged; the decision itself is no longer kept.")
     if len(found.emails) > 1:
         ids = ", ".join(str(each.id) for each in found.emails)
         sentences.append(f"Several different messages carry this id: emails {ids}.")
+    sentences += [f"The record (email {each}) was deleted at {moment(at)}." for each, at in found.deleted]
     sentences += [_tell_gap(each) for each in found.gaps]
     return " ".join(sentences)
 

@@ -102,7 +102,7 @@ class TestEmails:
     def test_the_newest_capture_comes_first_and_a_limit_takes_the_newest(self, sample: Any) -> None:
         async def three(writer: LogWriter) -> None:
             for number, at in enumerate((AT + 2, AT, AT + 1)):
-                await writer.passes(message(message_id=f"<{number}@acme.example>"), at=at)
+                await writer.passes(message(message_id=f"<{number}@acme.example>", subject=f"{number}"), at=at)
 
         log(sample, three)
         ids = [each["message_id"] for each in sample.done("emails", "--json").json]
@@ -138,7 +138,7 @@ class TestEmails:
     def test_since_takes_a_span_of_time(self, sample: Any) -> None:
         async def two(writer: LogWriter) -> None:
             await writer.passes(message(message_id="<old>"), at=time.time() - 3 * 86400)
-            await writer.passes(message(message_id="<new>"))
+            await writer.passes(message(message_id="<new>", subject="new"))
 
         log(sample, two)
         for span, expected in (("2d", ["new"]), ("4d", ["new", "old"]), ("12h", ["new"]), ("90m", ["new"])):

@@ -125,3 +125,71 @@ def test_what_one_portal_holds_is_not_in_another(sample: Any) -> None:
     sample.done("user", "add", "ann@acme.example", "--portal", "P2")
     sample.done("contact", "add", "kim@cust.example", "--portal", "P2")
     assert "is no user of P2" in sample.refused("user", "show", "bob@acme.example", "--portal", "P2")
+
+
+def test_servers_whose_results_count_are_set_and_taken_away(sample: Any) -> None:
+    changed = sample.done("portal", "set", "--authserv-id", "MX.acme.example", "--authserv-id", "mx2", "--json").json
+    assert changed["authserv_ids"] == ["mx.acme.example", "mx2"]
+    assert "mx.acme.example" in sample.done("portal", "show").text
+    assert sample.done("portal", "set", "--authserv-id", "", "--json").json["authserv_ids"] == []
+    assert "is no authserv-id" in sample.refused("portal", "set", "--authserv-id", "two words")
+
+
+def test_every_switch_of_the_engine_can_be_turned(sample: Any) -> None:
+    from dataclasses import fields
+
+    from engine.directory import Switches
+
+    for each in fields(Switches):
+        option = f"--{each.name.replace('_', '-')}"
+        if each.name == "never_log_scope":
+            changed = sample.done("portal", "set", option, "message", "--json").json["switches"]
+            assert changed[each.name] == "message"
+            continue
+        for words, value in ((option, True), (option.replace("--", "--no-", 1), False)):
+            assert sample.done("portal", "set", words, "--json").json["switches"][each.name] is value
+
+
+@pytest.mark.parametrize("kind", ["bcc", "forward"])
+def test_a_capture_address_is_made_anew_under_the_same_name_and_domain(sample: Any, kind: str) -> None:
+    key = f"{kind}_address"
+    before = sample.done("portal", "show", "--json").json[key]
+    first = sample.done("portal", "rotate-address", kind).text.strip()
+    second = sample.done("portal", "rotate-address", kind, "--json").json[key]
+    local, _, domain = before.partition("@")
+    assert len({before, first, second}) == 3
+    for address in (first, second):
+        assert address.startswith(f"{local}-")
+        assert address.endswith(f"@{domain}")
+        assert len(address) == len(before) + 17
+    assert sample.done("portal", "show", "--json").json[key] == second
+
+
+def test_an_address_that_was_made_anew_is_no_capture_address_any_more(sample: Any) -> None:
+    async def is_capture_address(address: str) -> Any:
+        from store.lookups import Lookups
+
+        async def work(directory: Any, writer: Any) -> Any:
+            from engine.directory import Question
+
+            lookups = Lookups(directory._database, directory._bell, b"k" * 32)
+            await lookups.ask(Question(login="ann@acme.example", addresses=frozenset()))
+            before = lookups.is_capture_address(address)
+            await directory.rotate_address("P1", "bcc")
+            at_once = lookups.is_capture_address(address)
+            await lookups.ask(Question(login="ann@acme.example", addresses=frozenset()))
+            return before, at_once, lookups.is_capture_address(address)
+
+        return work
+
+    import asyncio
+
+    before, at_once, later = sample.work(asyncio.run(is_capture_address("log-p1@cap.example")))
+    assert before is True
+    assert at_once is None  # to be asked, and not to be taken from memory
+    assert later is False
+
+
+def test_a_portal_without_the_address_says_how_to_set_one(sample: Any) -> None:
+    sample.done("portal", "set", "--bcc-address", "")
+    assert "--bcc-address ADDRESS" in sample.refused("portal", "rotate-address", "bcc")

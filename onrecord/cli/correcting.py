@@ -1,0 +1,134 @@
+"""`onrecord email` and `onrecord audit`: changes of the log by hand, and who made which."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
+from onrecord.cli.options import group
+from onrecord.cli.showing import complain, moment, print_json, print_table
+from store.audit import AuditEntry, audit_entries
+from store.corrections import Corrections
+
+__all__ = ["audit", "email"]
+
+email = group("email", "Changes of one logged email by hand. They stick: later captures do not undo them.")
+
+LIMIT = 50
+
+Identifier = Annotated[int, typer.Argument(metavar="ID", help="As `onrecord emails` lists it.")]
+ContactAddress = Annotated[str, typer.Argument(metavar="CONTACT", help="Any address of the contact.")]
+
+
+@email.command("reassign")
+def email_reassign(
+    context: typer.Context,
+    identifier: Identifier,
+    account: Annotated[str, typer.Argument(metavar="USER", help="Any address of the user.")],
+) -> None:
+    """Gives the email to another user of its portal."""
+
+    async def work(opened: Opened) -> str:
+        return (await _corrections(opened).reassign(identifier, account)).account
+
+    typer.echo(f"email {identifier} belongs to {with_store(context, work)}")
+
+
+@email.command("unlink")
+def email_unlink(context: typer.Context, identifier: Identifier, contact: ContactAddress) -> None:
+    """Takes the email away from a contact; it stays with the others."""
+
+    async def work(opened: Opened) -> str:
+        return (await _corrections(opened).unlink(identifier, contact)).primary
+
+    typer.echo(f"email {identifier} is no longer with {with_store(context, work)}")
+
+
+@email.command("add-contact")
+def email_add_contact(context: typer.Context, identifier: Identifier, contact: ContactAddress) -> None:
+    """Shows the email with a further contact of its portal."""
+
+    async def work(opened: Opened) -> str:
+        return (await _corrections(opened).add_contact(identifier, contact)).primary
+
+    typer.echo(f"email {identifier} is with {with_store(context, work)} too")
+
+
+@email.command("delete")
+def email_delete(context: typer.Context, identifier: Identifier) -> None:
+    """Erases what the email said. A later capture of the same message does not bring it back."""
+
+    async def work(opened: Opened) -> None:
+        await _corrections(opened).delete(identifier)
+
+    with_store(context, work)
+    typer.echo(f"email {identifier} is deleted")
+
+
+@email.command("stop-thread")
+def email_stop_thread(context: typer.Context, identifier: Identifier) -> None:
+    """Logs nothing more of the thread of the email; what was logged stays."""
+
+    async def work(opened: Opened) -> None:
+        await _corrections(opened).stop_thread(identifier)
+
+    with_store(context, work)
+    typer.echo(f"nothing more of the thread of email {identifier} is logged")
+
+
+@email.command("resume-thread")
+def email_resume_thread(context: typer.Context, identifier: Identifier) -> None:
+    """Logs the thread of the email again, from now on."""
+
+    async def work(opened: Opened) -> None:
+        await _corrections(opened).resume_thread(identifier)
+
+    with_store(context, work)
+    typer.echo(f"the thread of email {identifier} is logged again")
+
+
+def audit(
+    context: typer.Context,
+    portal: PortalName = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="At most so many, the newest.")] = LIMIT,
+    as_json: AsJson = False,
+) -> None:
+    """Lists who changed what by these commands, the newest first; of all portals unless one is named."""
+
+    async def work(opened: Opened) -> list[AuditEntry]:
+        home = await opened.directory.portal(portal) if portal is not None else None
+        return await audit_entries(opened.database, home.id if home else None, limit=limit)
+
+    found = with_store(context, work)
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": each.id,
+                    "portal": each.portal,
+                    "at": moment(each.at, timespec="milliseconds"),
+                    "who": each.who,
+                    "action": each.action,
+                    "subject": each.subject,
+                    "before": each.before,
+                    "after": each.after,
+                }
+                for each in found
+            ]
+        )
+    elif found:
+        print_table(
+            ("at", "who", "portal", "action", "subject", "before", "after"),
+            (
+                (moment(each.at), each.who, each.portal, each.action, each.subject, each.before, each.after)
+                for each in found
+            ),
+        )
+    else:
+        complain("nothing was changed yet")
+
+
+def _corrections(opened: Opened) -> Corrections:
+    return Corrections(opened.database, opened.directory)

@@ -1,0 +1,352 @@
+"""Today's rules over the decisions of a period (rules.md 7.5): first a preview with counts, then for real.
+
+What is kept of a skipped message is its decision and keyed hashes. Contacts made since are found by the hashes of their
+addresses, and what a message answers by the hashes of ids. The message itself is not kept, so a decision that would be
+another one today can be carried out only where the content is at hand: in a record of the log that has the same id, or
+in a message that still waits for its parent. Records of the log get the contacts made since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.decision import Attribution, ContactRef, Decision, Direction, Outcome, Reason, UserRef
+from engine.directory import Contact, Portal, Rule, User
+from engine.reevaluation import Kept, Verdict, reconsider
+from store import schema
+from store.database import Database, slices
+from store.directory import Directory
+from store.directory_record import PortalRecord
+from store.hashes import keyed_hash
+from store.later_contacts import LaterContact, find_later_contacts
+
+__all__ = ["Preview", "Reevaluated", "Reevaluation", "Would"]
+
+PAGE = 500  # decisions judged at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Would:
+    """A skipped message that today's rules log. `hashes` are its keyed hashes: of its ids, and of outside addresses."""
+
+    decision: int
+    key: str
+    at: float
+    value: Decision
+    reason: Reason
+    contacts: tuple[Contact, ...]
+    user: User
+    hashes: frozenset[str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Preview:
+    """What a rule does to the kept decisions. `would` are those that were skipped and would be logged.
+
+    `later` are contacts that records of the log would have besides. `contacts` and `users` count, by address, all
+    messages that would be logged, those in the log included.
+    """
+
+    decisions: int = 0
+    logged: int = 0
+    no_longer: int = 0
+    unknown: int = 0
+    would: list[Would] = field(default_factory=list)
+    later: list[LaterContact] = field(default_factory=list)
+    contacts: Counter[str] = field(default_factory=Counter)
+    users: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True, kw_only=True)
+class Reevaluated:
+    """What was carried out: `recorded` joined a record that is in the log, `woken` are decided by the recorder again.
+
+    `extended` is how many contacts records of the log have got. `missing` cannot be logged: their content is not kept.
+    """
+
+    recorded: list[tuple[Would, int]] = field(default_factory=list)
+    woken: list[Would] = field(default_factory=list)
+    missing: list[Would] = field(default_factory=list)
+    extended: int = 0
+
+
+class Reevaluation:
+    """Judges the kept decisions of a portal."""
+
+    def __init__(self, database: Database, directory: Directory, hash_key: bytes) -> None:
+        self._database = database
+        self._directory = directory
+        self._hash_key = hash_key
+
+    async def preview(self, home: PortalRecord, *, since: float, rule: Rule | None = None) -> Preview:
+        """What the portal's lists and switches of today would log under `rule`, else under its own."""
+        preview = Preview()
+        async with self._database.read() as connection:
+            portal = await _portal(connection, home, rule)
+            people = await _People.load(connection, home.id, self._hash_key)
+            async for rows in _pages(connection, home.id, since):
+                hashes = await _hashes(connection, [row.id for row in rows])
+                threads = await _threads(connection, home.id, set().union(*hashes.values()))
+                for row in rows:
+                    preview.decisions += 1
+                    _judge(preview, portal, people, row, hashes.get(row.id, frozenset()), threads)
+            preview.later = await find_later_contacts(connection, portal, people.contacts, people.users, since=since)
+        preview.contacts.update(each.contact.primary for each in preview.later)
+        return preview
+
+    async def carry_out(self, home: PortalRecord, preview: Preview) -> Reevaluated:
+        """Logs what can be logged of `preview.would`."""
+        done = Reevaluated()
+        for start in range(0, len(preview.would), PAGE):
+            some = preview.would[start : start + PAGE]
+            async with self._directory.change() as connection:
+                records = await _records(connection, home.id, some)
+                for would in some:
+                    if (email := records.get(would.decision)) is not None:
+                        await self._join(connection, home, would, email)
+                        done.recorded.append((would, email))
+                    elif await _wake(connection, home.id, would):
+                        done.woken.append(would)
+                    else:
+                        done.missing.append(would)
+        for start in range(0, len(preview.later), PAGE):
+            async with self._directory.change() as connection:
+                for each in preview.later[start : start + PAGE]:
+                    done.extended += await self._extend(connection, home, each)
+        return done
+
+    async def _extend(self, connection: AsyncConnection, home: PortalRecord, later: LaterContact) -> int:
+        """Links a record with a contact made since, unless it is by now; how many links that made."""
+        adding = upsert(schema.email_contact).values(
+            email=later.email, contact=later.contact.id, bcc=later.bcc, is_unlinked=False
+        )
+        made = (await connection.execute(adding.on_conflict_do_nothing())).rowcount
+        if made:
+            after = {"contacts": [later.contact.primary]}
+            await self._directory.note(connection, home.id, "email.reevaluate", f"email {later.email}", after=after)
+        return made
+
+    async def _join(self, connection: AsyncConnection, home: PortalRecord, would: Would, email: int) -> None:
+        """The decision becomes one of the record that has the same message."""
+        table, linked = schema.decision, schema.email_contact
+        decision = _as_logged(would)
+        values = {"decision": decision.outcome, "reason": decision.reason, "value": decision.to_json(), "email": email}
+        await connection.execute(update(table).where(table.c.id == would.decision).values(**values))
+        known = set((await connection.scalars(select(linked.c.contact).where(linked.c.email == email))).all())
+        fresh = [each for each in would.contacts if each.id not in known]
+        for each in fresh:
+            await connection.execute(linked.insert().values(email=email, contact=each.id, bcc=False, is_unlinked=False))
+        after = {"contacts": [each.primary for each in fresh], "reason": decision.reason}
+        await self._directory.note(
+            connection,
+            home.id,
+            "email.reevaluate",
+            f"email {email}",
+            before={"reason": would.value.reason},
+            after=after,
+        )
+
+
+def _as_logged(would: Would) -> Decision:
+    is_incoming = would.value.direction is Direction.INCOMING
+    return replace(
+        would.value,
+        outcome=Outcome.LOG,
+        reason=would.reason,
+        contacts=tuple(ContactRef(id=each.id, address=each.primary) for each in would.contacts),
+        user=UserRef(id=would.user.id, address=would.user.account),
+        attribution=Attribution.SINGLE_USER if is_incoming else Attribution.AUTHOR,
+    )
+
+
+def _judge(
+    preview: Preview, portal: Portal, people: _People, row: Any, hashes: frozenset[str], threads: Mapping[str, set[int]]
+) -> None:
+    decision = Decision.from_json(row.value)
+    user = people.users.get(decision.user.id) if decision.user is not None else None
+    mine = [people.contacts[each.id] for each in decision.contacts if each.id in people.contacts]
+    new = [each for each in people.made_since(hashes) if each not in mine]
+    in_threads = {contact for hash_ in hashes for contact in threads.get(hash_, ())}
+    kept = Kept(
+        decision=decision,
+        contacts=[*mine, *new] if decision.reason is Reason.NO_EXISTING_CONTACT else mine,
+        user=user,
+        is_new=bool(new),
+        answers_logged=any(each.id in in_threads for each in mine),
+    )
+    verdict, contacts = reconsider(kept, portal)
+    is_logged = decision.outcome is Outcome.LOG
+    if verdict is Verdict.UNKNOWN:
+        preview.unknown += 1
+    elif verdict is Verdict.LOG:
+        preview.logged += is_logged
+        preview.contacts.update(each.primary for each in contacts)
+        if user is not None:
+            preview.users[user.account] += 1
+        if not is_logged and user is not None:
+            preview.would.append(
+                Would(
+                    decision=row.id,
+                    key=row.key,
+                    at=row.at,
+                    value=decision,
+                    reason=_reason(kept),
+                    contacts=contacts,
+                    user=user,
+                    hashes=hashes,
+                )
+            )
+    elif is_logged:
+        preview.no_longer += 1
+
+
+def _reason(kept: Kept) -> Reason:
+    if kept.decision.direction is Direction.OUTGOING:
+        return Reason.SENT_TO_CONTACT
+    return Reason.REPLY_TO_LOGGED if kept.answers_logged else Reason.RECEIVED_FROM_CONTACT
+
+
+# -- what is known ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Contacts and users of the portal by id, and contacts by the keyed hashes of their addresses."""
+
+    contacts: dict[int, Contact]
+    users: dict[int, User]
+    by_hash: dict[str, int]
+
+    @classmethod
+    async def load(cls, connection: AsyncConnection, portal: int, hash_key: bytes) -> _People:
+        contact, held = schema.contact, schema.contact_address
+        forms: dict[int, set[str]] = {}
+        by_hash: dict[str, int] = {}
+        for identifier, form in await connection.execute(
+            select(held.c.contact, held.c.canonical).where(held.c.portal == portal)
+        ):
+            forms.setdefault(identifier, set()).add(form)
+            by_hash[keyed_hash(hash_key, form)] = identifier
+        rows = await connection.execute(select(contact).where(contact.c.portal == portal))
+        contacts = {
+            row.id: Contact(
+                id=row.id, primary=row.primary_address, addresses=frozenset(forms.get(row.id, ())), owner=row.owner
+            )
+            for row in rows
+        }
+        return cls(contacts, await _users(connection, portal), by_hash)
+
+    def made_since(self, hashes: Iterable[str]) -> list[Contact]:
+        found = sorted({self.by_hash[each] for each in hashes if each in self.by_hash})
+        return [self.contacts[each] for each in found]
+
+
+async def _users(connection: AsyncConnection, portal: int) -> dict[int, User]:
+    address, entry = schema.user_address, schema.never_log
+    connected: dict[int, set[str]] = {}
+    lists: dict[int, list[str]] = {}
+    mine = select(address.c.user, address.c.canonical).where(address.c.portal == portal, address.c.kind == "connected")
+    for user, form in await connection.execute(mine):
+        connected.setdefault(user, set()).add(form)
+    personal = select(entry.c.user, entry.c.entry).where(entry.c.portal == portal, entry.c.user.is_not(None))
+    for user, text in await connection.execute(personal):
+        lists.setdefault(user, []).append(text)
+    return {
+        row.id: User(
+            id=row.id,
+            account=row.account,
+            connected=frozenset(connected.get(row.id, ())),
+            personal_email_access=row.personal_email_access,
+            active=row.active,
+            never_log=tuple(lists.get(row.id, ())),
+        )
+        for row in await connection.execute(select(schema.user).where(schema.user.c.portal == portal))
+    }
+
+
+async def _portal(connection: AsyncConnection, home: PortalRecord, rule: Rule | None) -> Portal:
+    table = schema.never_log
+    entries = select(table.c.entry).where(table.c.portal == home.id, table.c.user.is_(None))
+    return Portal(
+        id=home.id,
+        name=home.name,
+        rule=rule or home.rule,
+        switches=home.switches,
+        never_log=tuple((await connection.scalars(entries)).all()),
+        subaddressed_domains=frozenset(home.subaddressed_domains),
+    )
+
+
+async def _pages(connection: AsyncConnection, portal: int, since: float) -> AsyncIterator[Sequence[Any]]:
+    table, after = schema.decision, 0
+    wanted = select(table.c.id, table.c.key, table.c.at, table.c.value)
+    while True:
+        mine = wanted.where(table.c.portal == portal, table.c.at >= since, table.c.id > after)
+        rows = (await connection.execute(mine.order_by(table.c.id).limit(PAGE))).all()
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].id
+
+
+async def _hashes(connection: AsyncConnection, decisions: Sequence[int]) -> dict[int, frozenset[str]]:
+    table = schema.decision_hash
+    found: dict[int, set[str]] = {}
+    for some in slices(decisions):
+        for decision, hash_ in await connection.execute(
+            select(table.c.decision, table.c.hash).where(table.c.decision.in_(some))
+        ):
+            found.setdefault(decision, set()).add(hash_)
+    return {decision: frozenset(hashes) for decision, hashes in found.items()}
+
+
+async def _threads(connection: AsyncConnection, portal: int, hashes: set[str]) -> dict[str, set[int]]:
+    """For ids of messages that were not logged: the contacts of the threads of the logged messages they answer."""
+    answers, named, email, linked = schema.unlogged, schema.email_id, schema.email, schema.email_contact
+    other = email.alias()
+    found: dict[str, set[int]] = {}
+    for some in slices(hashes):
+        wanted = (
+            select(answers.c.hash, linked.c.contact)
+            .join(named, (named.c.portal == answers.c.portal) & (named.c.hash == answers.c.other))
+            .join(email, email.c.id == named.c.email)
+            .join(other, (other.c.portal == email.c.portal) & (other.c.thread == email.c.thread))
+            .join(linked, linked.c.email == other.c.id)
+            .where(answers.c.portal == portal, answers.c.hash.in_(some), answers.c.is_same.is_(False))
+            .where(other.c.deleted_at.is_(None), linked.c.is_unlinked.is_(False))
+            .distinct()
+        )
+        for hash_, contact in await connection.execute(wanted):
+            found.setdefault(hash_, set()).add(contact)
+    return found
+
+
+async def _records(connection: AsyncConnection, portal: int, some: Sequence[Would]) -> dict[int, int]:
+    """Records of the log that have the same message, by decision; where several have its id, none is told."""
+    named, email = schema.email_id, schema.email
+    holders: dict[str, set[int]] = {}
+    for hashes in slices({hash_ for each in some for hash_ in each.hashes}):
+        wanted = select(named.c.hash, named.c.email).join(email, email.c.id == named.c.email)
+        wanted = wanted.where(named.c.portal == portal, named.c.hash.in_(hashes), email.c.deleted_at.is_(None))
+        for hash_, identifier in await connection.execute(wanted):
+            holders.setdefault(hash_, set()).add(identifier)
+    found = {}
+    for each in some:
+        emails = {email for hash_ in each.hashes for email in holders.get(hash_, ())}
+        if len(emails) == 1:
+            found[each.decision] = emails.pop()
+    return found
+
+
+async def _wake(connection: AsyncConnection, portal: int, would: Would) -> bool:
+    """Lets a message that waits be decided again at once; whether it waits."""
+    table = schema.waiting
+    mine = (table.c.portal == portal) & (table.c.key == would.key)
+    return bool((await connection.execute(update(table).where(mine).values(is_due=True))).rowcount)
