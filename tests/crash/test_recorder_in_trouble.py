@@ -13,7 +13,7 @@ from in_process import InProcess
 from spooled import LOG, SKIP, a_message, an_entry, facts, put, settle, writing
 
 import proxy.recorder
-from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source
+from engine.decision import ContactRef, Decision, Direction, Outcome, Reason, Source, UserRef
 from proxy.recorder import ATTEMPTS, Unrecorded
 from store.entry import EntryKind
 
@@ -39,7 +39,8 @@ async def test_an_entry_that_cannot_be_recorded_is_set_aside_and_the_rest_record
         outcome=Outcome.LOG,
         reason=Reason.SENT_TO_CONTACT,
         direction=Direction.OUTGOING,
-        contacts=(ContactRef(id=4711, address="no-such-contact@cust.example"),),
+        contacts=(ContactRef(id=1, address="kim@cust.example"),),
+        user=UserRef(id=4711, address="no-such-user@acme.example"),
     )
     await put(node.spool, an_entry("good", content=a_message("good@x"), facts=facts(LOG)))
     await put(node.spool, an_entry("bad", content=a_message("bad@x"), facts=facts(stranger)))
@@ -49,7 +50,7 @@ async def test_an_entry_that_cannot_be_recorded_is_set_aside_and_the_rest_record
             await node.recorded()
     assert [each.message_id for each in await node.emails()] == ["good@x", "better@x"]
     assert (tmp_path / "unrecorded" / "bad.content").read_bytes() == a_message("bad@x")
-    assert '"no-such-contact@cust.example"' in (tmp_path / "unrecorded" / "bad.json").read_text()
+    assert '"no-such-user@acme.example"' in (tmp_path / "unrecorded" / "bad.json").read_text()
 
 
 async def test_a_missing_body_of_undecided_mail_does_not_stop_the_recorder(node: InProcess) -> None:
