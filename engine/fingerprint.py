@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from engine.address import canonical
 from engine.message import REPLY_WORDS, Message
 
-__all__ = ["date_of", "essence", "header_print", "id_key", "keys", "normalised_subject"]
+__all__ = ["date_of", "essence", "header_print", "id_key", "keys", "normalised_subject", "submitted_key"]
 
 FORWARD_WORDS = "fwd?|wg|tr|rv|enc|vl|doorst|pd|i"
 MARKS = re.compile(rf"^(?:(?:{REPLY_WORDS}|{FORWARD_WORDS})(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
@@ -58,6 +58,15 @@ def essence(message: Message) -> str:
 def id_key(message_id: str, of: str) -> str:
     """The key by an id that a message with the essence `of` is known by, be it its own or one given on the way."""
     return _hash("id", message_id, of)
+
+
+def submitted_key(print_: str) -> str:
+    """The key that says that a message with this fingerprint was submitted under an id of its own.
+
+    A user who submits the same words twice in a second, under two ids, has sent two messages. Only copies seen
+    elsewhere may have got another id on their way.
+    """
+    return _hash("submitted", print_)
 
 
 def _hash(*parts: str) -> str:

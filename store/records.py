@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.address import canonical
 from engine.alias import ids_named
 from engine.decision import Attribution, ContactRef, Decision, Flag, Reason, Source
-from engine.fingerprint import id_key
+from engine.fingerprint import id_key, submitted_key
 from store import schema
 from store.database import insert_in_order, slices
 from store.forgetting import forget_content, forget_unused
@@ -71,15 +71,29 @@ class Logged:
     made_contacts: bool = False
     ids: tuple[str, ...] = field(init=False)
     keys: tuple[str, ...] = field(init=False)
+    submitted: str | None = None
 
     def __post_init__(self) -> None:
-        """`ids` are its own and those that the next hop gave it; `keys` tell copies of it by any of them."""
+        """`ids` are its own and those that the next hop gave it; `keys` tell copies of it by any of them, `submitted`
+        that it was submitted under an id of its own.
+        """
         facts, parsed = self.settled.entry.facts, self.parsed
         given = ids_named(facts.get("reply") or "", facts.get("host") or "")
         self.ids = tuple(dict.fromkeys(each for each in (parsed["message_id"], *given) if each))
         of = parsed["essence"]
         more = (id_key(each, of) for each in given) if of else ()
         self.keys = tuple(dict.fromkeys((*parsed["keys"], *more)))
+        if facts["source"] == Source.RELAY and parsed["message_id"] and len(parsed["keys"]) > 1:
+            self.submitted = submitted_key(parsed["keys"][0])
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """`keys` and `submitted`."""
+        return self.keys if self.submitted is None else (*self.keys, self.submitted)
+
+    def stands_alone(self) -> None:
+        """A message with its fingerprint was submitted before: only its id tells whether it is the same."""
+        self.keys = self.keys[1:]
 
     @property
     def parsed(self) -> dict[str, Any]:
@@ -112,9 +126,11 @@ class Records:
         fresh: list[Logged] = []
         later: list[Logged] = []
         for each in logged:
-            keys = {(each.decision.portal, key) for key in each.keys}
-            (later if keys & known else fresh).append(each)
-            known |= keys
+            portal = each.decision.portal
+            if (portal, each.submitted or "") in known:
+                each.stands_alone()
+            (later if any((portal, key) in known for key in each.keys) else fresh).append(each)
+            known.update((portal, key) for key in each.all_keys)
         await self._insert(connection, fresh)
         moved: dict[int, int] = {}
         for each in later:
@@ -283,12 +299,12 @@ def _email_row(each: Logged) -> dict[str, Any]:
 
 
 def _key_rows(each: Logged) -> list[dict[str, Any]]:
-    return [{"portal": each.decision.portal, "key": key, "email": each.email} for key in each.keys]
+    return [{"portal": each.decision.portal, "key": key, "email": each.email} for key in each.all_keys]
 
 
 async def _known_keys(connection: AsyncConnection, logged: Sequence[Logged]) -> set[tuple[int, str]]:
     table = schema.email_key
-    wanted = {(each.decision.portal, key) for each in logged for key in each.keys}
+    wanted = {(each.decision.portal, key) for each in logged for key in each.all_keys}
     known: set[tuple[int, str]] = set()
     for some in slices(wanted):
         found = select(table.c.portal, table.c.key).where(tuple_(table.c.portal, table.c.key).in_(some))

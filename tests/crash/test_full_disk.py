@@ -119,7 +119,7 @@ async def test_what_was_spooled_when_the_disk_filled_is_recorded_later(tmp_path:
     """The recorder has no room to record; the spool waits, and nothing is recorded twice."""
     spooled = mails(0)
     async with on_small_disk(tmp_path, pki, "open") as (served, provider, disk):
-        (recorder,) = set(served.children()) - set(served.relays())
+        recorder = await served.recorder()
         os.kill(recorder, signal.SIGSTOP)
         await submit(served, spooled)
         disk.fill()

@@ -151,3 +151,19 @@ async def test_a_stranger_who_becomes_known_in_the_thread_is_logged_as_such(log:
     linked = {each.contact for each in await rows(log, schema.email_contact) if each.email == answer.id}
     assert linked == {each.id for each in after.contacts}
     assert "unmatched_sender" not in answer.flags
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_same_words_submitted_twice_under_two_ids_are_two_messages(log: JudgedLog, together: bool) -> None:
+    """A script that mails in a loop, and within one second: each 250 has its record."""
+    sent = [entry(f"relay{n}", message(message_id=f"<sent{n}@a>"), login=ANN, to=[KIM], at=BEGIN + n) for n in range(3)]
+    again = entry("again", message(message_id="<sent1@a>"), login=ANN, to=[KIM], at=BEGIN + 5)
+    copy = seen_in(ANN, "copy", message(message_id="<other@a>"), at=BEGIN + 6)
+    found = [*sent, again, copy]
+    for batch in [found] if together else [[each] for each in found]:
+        await log.pass_by(*batch)
+    emails = {each.message_id: each.id for each in await rows(log, schema.email)}
+    assert set(emails) == {"sent0@a", "sent1@a", "sent2@a"}
+    captures = {each.key: each.email for each in await rows(log, schema.capture)}
+    assert captures["again"] == emails["sent1@a"]
+    assert captures["copy"] in emails.values()

@@ -147,6 +147,13 @@ class Served:
         """The relay processes: those of the children that have not lowered their priority, as the recorder does."""
         return [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) == 0]
 
+    async def recorder(self) -> int:
+        """The recorder's process, once it is at work: the ports accept before."""
+        async with asyncio.timeout(START_SECONDS):
+            while not (found := set(self.children()) - set(self.relays())):
+                await asyncio.sleep(POLL)
+        return found.pop()
+
     async def start(self) -> None:
         """Starts the program; back when every listener accepts. A port that was taken meanwhile is chosen anew."""
         for _ in range(TRIES):
