@@ -240,6 +240,7 @@ class TestSeveralRelayProcesses:
             RecordingProvider() as provider,
             Served(tmp_path, pki, providers=[provider], settings=settings) as served,
         ):
+            await served.recorder()  # the last of them has begun
             assert len(served.relays()) == 2
             async with AsyncExitStack() as stack:
                 clients = [await stack.enter_async_context(Client(served.port)) for _ in range(12)]
