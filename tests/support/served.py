@@ -145,7 +145,8 @@ class Served:
 
     def relays(self) -> list[int]:
         """The relay processes: those of the children that have not lowered their priority, as the recorder does."""
-        return [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) == 0]
+        ours = os.getpriority(os.PRIO_PROCESS, self.pid)
+        return [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) == ours]
 
     async def recorder(self) -> int:
         """The recorder's process, once it is at work: the ports accept before."""
