@@ -14,6 +14,7 @@ from typing import cast
 
 from proxy.failures import DialError, Failure
 from proxy.limits import Deadlines, Limits
+from proxy.outlet import Outlet
 from proxy.route import Provider, Tls
 from proxy.smtp.extension import parse_extensions
 from proxy.smtp.reply import ProviderViolation, Reply, ReplyReader
@@ -24,12 +25,13 @@ HIGH_WATER = 256 * 1024  # octets waiting in a transport before the other side i
 
 
 class ProviderLeg(asyncio.Protocol):
-    """The connection to a provider. While dialling replies are awaited one by one; then they go to `on_reply`."""
+    """The connection to a provider. While dialling replies are awaited one by one; then they go to `on_replies`."""
 
     def __init__(self, limits: Limits) -> None:
         self.transport: asyncio.Transport | None = None
+        self.outlet = Outlet()
         self.extensions: dict[bytes, bytes] = {}
-        self.on_reply: Callable[[Reply], None] | None = None
+        self.on_replies: Callable[[list[Reply]], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
         self.last_activity = 0.0
@@ -41,7 +43,7 @@ class ProviderLeg(asyncio.Protocol):
         self._clock = asyncio.get_running_loop().time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = self.outlet.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
@@ -53,18 +55,17 @@ class ProviderLeg(asyncio.Protocol):
             replies = self._reader.feed(data)
         except ProviderViolation as error:
             replies, violation = error.replies, error
-        for each in replies:
-            if self.on_reply is not None:
-                self.on_reply(each)
-            else:
-                self._replies.append(each)
-                self._wake()
+        if self.on_replies is not None:
+            self.on_replies(replies)
+        elif replies:
+            self._replies += replies
+            self._wake()
         if violation is not None:
             self._fail(str(violation))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail("the connection was closed")
-        self.on_reply = self.on_lost = self.on_pause = None
+        self.on_replies = self.on_lost = self.on_pause = None
 
     def pause_writing(self) -> None:
         if self.on_pause is not None:
@@ -74,14 +75,9 @@ class ProviderLeg(asyncio.Protocol):
         if self.on_pause is not None:
             self.on_pause(False)
 
-    def write(self, octets: bytes) -> None:
-        """Sends `octets` unless the connection is going."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(octets)
-
     def drop(self) -> None:
         """Closes at once and tells nobody."""
-        self.on_reply = self.on_lost = self.on_pause = None
+        self.on_replies = self.on_lost = self.on_pause = None
         if self.transport is not None:
             self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
 
@@ -96,7 +92,7 @@ class ProviderLeg(asyncio.Protocol):
 
     async def command(self, line: bytes) -> Reply:
         """Sends one command line and awaits its reply. Raises `DialError`."""
-        self.write(line)
+        self.outlet.write(line)
         return await self.reply()
 
     @property

@@ -18,6 +18,7 @@ from certs import HTTP_PROTOCOLS
 from engine.decision import Source
 from proxy.dial import HIGH_WATER, ProviderLeg
 from proxy.failures import DialError, Failure
+from proxy.outlet import Outlet
 from proxy.relay import Door, Relay
 from proxy.route import LineEndings, ListenerKind, Provider, Tls
 from proxy.smtp.extension import Extensions
@@ -49,6 +50,7 @@ class Submission(asyncio.Protocol):
         self._door = door
         self._clock = relay.clock
         self._transport: asyncio.Transport | None = None
+        self._outlet = Outlet()
         self._leg: ProviderLeg | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._provider: Provider | None = door.provider
@@ -66,7 +68,7 @@ class Submission(asyncio.Protocol):
     # -- the client's transport ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._outlet.transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         address = transport.get_extra_info("peername")
         self._peer = str(address[0]) if address else ""
@@ -86,8 +88,11 @@ class Submission(asyncio.Protocol):
         self._last_activity = self._clock()
         if self._upgrading:
             self._early.append(data)
-        else:
+        elif self._leg is None:
             self._session.receive(data)
+        else:
+            with self._leg.outlet:
+                self._session.receive(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is None:
@@ -95,7 +100,7 @@ class Submission(asyncio.Protocol):
         if self._is_counted:
             self._relay.census.leave(self._peer)
             self._is_counted = False
-        self._transport = None
+        self._transport = self._outlet.transport = None
         self._session.client_lost()
         if self._leg is None:
             self._relay.sessions.discard(self)
@@ -114,15 +119,16 @@ class Submission(asyncio.Protocol):
     # -- what the session asks for ------------------------------------------------------------------------------------
 
     def to_client(self, octets: bytes) -> None:
-        if octets and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(octets)
+        if octets:
+            self._outlet.write(octets)
 
     def to_provider(self, octets: bytes) -> None:
         if self._leg is not None:
-            self._leg.write(octets)
+            self._leg.outlet.write(octets)
 
     def close_client(self) -> None:
         if self._transport is not None:
+            self._outlet.flush()
             self._transport.close()
 
     def drop_provider(self) -> None:
@@ -155,7 +161,8 @@ class Submission(asyncio.Protocol):
         assert self._transport is not None
         self._upgrading = True
         self._transport.pause_reading()
-        self._transport.write(reply(220, "2.0.0 Ready to start TLS"))
+        self._outlet.write(reply(220, "2.0.0 Ready to start TLS"))
+        self._outlet.flush()
         self._start(self._upgrade(self._transport))
 
     def check_user(self, login: str, then: Callable[[bool], None]) -> None:
@@ -250,7 +257,7 @@ class Submission(asyncio.Protocol):
         self._last_activity = self._clock()
         leg.on_pause = lambda on: self._pause("provider", on=on)
         leg.on_lost = self._provider_lost
-        leg.on_reply = self._provider_replied
+        leg.on_replies = self._provider_replied
         if (trouble := leg.is_broken()) is not None:
             self._provider_lost(trouble)
         else:
@@ -277,7 +284,7 @@ class Submission(asyncio.Protocol):
         if self._is_browser(secure):
             secure.abort()
             return
-        self._transport = secure
+        self._transport = self._outlet.transport = secure
         secure.set_write_buffer_limits(HIGH_WATER)
         self._upgrading = False
         self._last_activity = self._clock()
@@ -298,8 +305,12 @@ class Submission(asyncio.Protocol):
         login = self._session.login
         then(await self._relay.captures.ask_capture_address(path, self._complete(login) if login else None))
 
-    def _provider_replied(self, answer: Reply) -> None:
-        self._session.provider_replied(answer)
+    def _provider_replied(self, replies: list[Reply]) -> None:
+        leg = self._leg
+        with self._outlet:
+            for each in replies:
+                if self._leg is leg:  # the one before may have been its last
+                    self._session.provider_replied(each)
 
     def _provider_lost(self, trouble: str) -> None:
         log.warning("provider lost", session=self.id, cause=trouble)
