@@ -121,15 +121,16 @@ async def dial(
 ) -> ProviderLeg:
     """A provider that is ready for AUTH, or for MAIL. Raises `DialError`; nothing is left open then."""
     leg = ProviderLeg(limits)
+    clock = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(deadlines.provider_connect):
+        async with asyncio.timeout(deadlines.provider_connect) as deadline:
             await _connect(leg, provider, context if provider.tls is Tls.IMPLICIT else None)
-        async with asyncio.timeout(deadlines.provider_greeting):
+            deadline.reschedule(clock() + deadlines.provider_greeting)
             greeting = await leg.reply()
-        if greeting.code != 220:
-            raise DialError(Failure.REFUSED, f"the greeting was {greeting.code}")
-        _require_quiet(leg)
-        async with asyncio.timeout(deadlines.provider_command):
+            if greeting.code != 220:
+                raise DialError(Failure.REFUSED, f"the greeting was {greeting.code}")
+            _require_quiet(leg)
+            deadline.reschedule(clock() + deadlines.provider_command)
             await _hello(leg, hostname)
             if provider.tls is Tls.STARTTLS:
                 assert context is not None
