@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import mmap
 import resource
 import signal
 import struct
@@ -23,12 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import zstandard
-
 import engine
 from engine.decision import Flag
-from engine.fingerprint import date_of, essence, header_print, keys
-from store.parsing import PART, ParseLimits, clean, parse, split, unstuff
+from store.parsing import ParseLimits, described, packed, parse, split, unstuff
 
 __all__ = ["Keep", "Parser"]
 
@@ -130,38 +126,14 @@ class Parser:
 
 async def _read_plainly(content: bytes | Path, dot_stuffed: bool, keep: Keep, trouble: str) -> dict[str, Any]:
     """What the header section says, and the raw octets, part by part: nothing that a stranger could make slow."""
-    octets: bytes | mmap.mmap = content if isinstance(content, bytes) else await asyncio.to_thread(_map, content)
-    whole = unstuff(bytes(octets)) if dot_stuffed else bytes(octets)
+    octets = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+    whole = unstuff(octets) if dot_stuffed else octets
     section, body = split(whole)
     message = engine.read(section[:65536])
-    date = date_of(message)
     digest = hashlib.sha256(whole).hexdigest()
-    packer = zstandard.ZstdCompressor(level=3)
-    for number, start in enumerate(range(0, max(len(whole), 1), PART)):
-        await keep(digest, number, packer.compress(whole[start : start + PART]))
-    return {
-        "keys": keys(message, hashlib.sha256(body).hexdigest()),
-        "essence": essence(message) if message.authors else None,
-        "print": header_print(message) if message.authors and date else None,
-        "message_id": message.message_id,
-        "parents": list(message.parents),
-        "subject": clean(message.subject),
-        "date": date.timestamp() if date else None,
-        "from": [clean(each) for each in message.authors],
-        "to": [clean(each) for each in message.to],
-        "cc": [clean(each) for each in message.cc],
-        "size": len(whole),
-        "content": digest,
-        "text": "",
-        "html": "",
-        "attachments": [],
-        "flags": [Flag.UNPARSED],
-        "trouble": trouble,
-    }
-
-
-def _map(path: Path) -> bytes:
-    return path.read_bytes()
+    for number, part in enumerate(packed(whole)):
+        await keep(digest, number, part)
+    return described(message, whole, body, content=digest) | {"flags": [Flag.UNPARSED], "trouble": trouble}
 
 
 def main(memory: int, requests: BinaryIO, answers: BinaryIO) -> None:

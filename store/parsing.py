@@ -26,7 +26,7 @@ from engine.fingerprint import date_of, essence, header_print, keys
 from engine.header import decode_text
 from engine.message import Message
 
-__all__ = ["ParseLimits", "clean", "parse", "unstuff"]
+__all__ = ["PART", "ParseLimits", "clean", "described", "packed", "parse", "split", "unstuff"]
 
 PART = 1024 * 1024  # octets of content in one compressed part
 MAX_NAME = 255
@@ -76,26 +76,8 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
     """
     section, body = split(octets)
     message = engine.read(section)
-    body_hash = hashlib.sha256(body).hexdigest()
-    date = date_of(message)
     flags = set(kinds(message, Switches())[0])
-    result: dict[str, Any] = {
-        "keys": keys(message, body_hash),
-        "essence": essence(message) if message.authors else None,
-        "print": header_print(message) if message.authors and date else None,
-        "message_id": message.message_id,
-        "parents": list(message.parents),
-        "subject": clean(message.subject),
-        "date": date.timestamp() if date else None,
-        "from": [clean(each) for each in message.authors],
-        "to": [clean(each) for each in message.to],
-        "cc": [clean(each) for each in message.cc],
-        "size": len(octets),
-        "content": _keep(octets, keep),
-        "text": "",
-        "html": "",
-        "attachments": [],
-    }
+    result = described(message, octets, body, content=_keep(octets, keep))
     needed = _needed(octets, section, message, limits)
     if len(needed) < len(octets):
         flags.add(Flag.BODY_TRUNCATED)
@@ -110,6 +92,28 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
         result["trouble"] = type(error).__name__
     result["flags"] = sorted(flags)
     return result
+
+
+def described(message: Message, whole: bytes, body: bytes, *, content: str) -> dict[str, Any]:
+    """What the header section tells of the message `whole`, kept under the hash `content`; of its parts nothing yet."""
+    date = date_of(message)
+    return {
+        "keys": keys(message, hashlib.sha256(body).hexdigest()),
+        "essence": essence(message) if message.authors else None,
+        "print": header_print(message) if message.authors and date else None,
+        "message_id": message.message_id,
+        "parents": list(message.parents),
+        "subject": clean(message.subject),
+        "date": date.timestamp() if date else None,
+        "from": [clean(each) for each in message.authors],
+        "to": [clean(each) for each in message.to],
+        "cc": [clean(each) for each in message.cc],
+        "size": len(whole),
+        "content": content,
+        "text": "",
+        "html": "",
+        "attachments": [],
+    }
 
 
 def split(octets: bytes) -> tuple[bytes, bytes]:
@@ -229,10 +233,16 @@ def _file_name(part: MimeMessage) -> str | None:
 def _keep(octets: bytes, keep: Callable[[str, int, bytes], None]) -> str:
     """Packs `octets` in parts under the hash of the whole."""
     digest = hashlib.sha256(octets).hexdigest()
-    packer = zstandard.ZstdCompressor(level=3)
-    for number, start in enumerate(range(0, max(len(octets), 1), PART)):
-        keep(digest, number, packer.compress(octets[start : start + PART]))
+    for number, part in enumerate(packed(octets)):
+        keep(digest, number, part)
     return digest
+
+
+def packed(octets: bytes) -> Iterator[bytes]:
+    """`octets` in compressed parts, of which there is one at least."""
+    packer = zstandard.ZstdCompressor(level=3)
+    for start in range(0, max(len(octets), 1), PART):
+        yield packer.compress(octets[start : start + PART])
 
 
 def clean(text: str) -> str:
