@@ -44,8 +44,8 @@ class StoreUnavailable(Exception):
 class Database:
     """An open database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, pool: AsyncEngine) -> None:
+        self.pool = pool
 
     @classmethod
     async def open(cls, url: str, *, migrate_first: bool = True) -> Database:
@@ -54,24 +54,24 @@ class Database:
             await asyncio.to_thread(migrate, url)
         parsed = make_url(url).set(drivername="sqlite+aiosqlite")
         # What goes into the tables is mail: it must not be in the text of an error.
-        engine = create_async_engine(
+        pool = create_async_engine(
             parsed, pool_size=4, max_overflow=4, hide_parameters=True, connect_args={"timeout": LOCK_TIMEOUT}
         )
-        event.listen(engine.sync_engine, "connect", _prepare)
-        return cls(engine)
+        event.listen(pool.sync_engine, "connect", _prepare)
+        return cls(pool)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection to ask questions with. Raises `StoreUnavailable`."""
         with _translated():
-            async with self.engine.connect() as connection:
+            async with self.pool.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits at the end. Raises `StoreUnavailable`; then nothing of it stands."""
         with _translated():
-            async with self.engine.connect() as connection:
+            async with self.pool.connect() as connection:
                 # The lock is taken at once: two readers that both want to write would refuse each other.
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
@@ -97,7 +97,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self.engine.dispose()
+        await self.pool.dispose()
 
 
 def migrate(url: str) -> None:
@@ -112,18 +112,18 @@ def migrate(url: str) -> None:
     lock = os.open(path.with_name(path.name + ".migrating"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_TIMEOUT})
-        event.listen(engine, "connect", _prepare)
+        pool = create_engine(url, poolclass=NullPool, connect_args={"timeout": LOCK_TIMEOUT})
+        event.listen(pool, "connect", _prepare)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with _translated(), engine.connect() as connection:
+        with _translated(), pool.connect() as connection:
             here = MigrationContext.configure(connection).get_current_heads()
             if set(here) != set(ScriptDirectory.from_config(config).get_heads()):
                 config.attributes["connection"] = connection
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # all or nothing: half a migration cannot be repeated
                 command.upgrade(config, "head")
                 connection.exec_driver_sql("COMMIT")
-        engine.dispose()
+        pool.dispose()
     finally:
         os.close(lock)
 

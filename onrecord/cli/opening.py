@@ -19,7 +19,7 @@ from onrecord.settings import Settings, SettingsError, load
 from store.database import Database, StoreUnavailable
 from store.directory import Directory, DirectoryError
 
-__all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "opened", "with_store"]
+__all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "with_store"]
 
 TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable)
 
@@ -39,9 +39,20 @@ class Opened:
     directory: Directory
 
 
+def with_store(context: typer.Context, work: Callable[[Opened], Awaitable[T]]) -> T:
+    """Runs `work` on the store that the command line names; what it returns. Raises one of `TROUBLES`."""
+    who = context.find_root().params.get("who") or _login_name()
+
+    async def main() -> T:
+        async with _open(context.obj, who) as opened:
+            return await work(opened)
+
+    return asyncio.run(main())
+
+
 @asynccontextmanager
-async def opened(config: Path | None, who: str) -> AsyncIterator[Opened]:
-    """Opens what `config` names, brought up to date, for changes made by `who`. Raises one of `TROUBLES`."""
+async def _open(config: Path | None, who: str) -> AsyncIterator[Opened]:
+    """Opens what `config` names, brought up to date, for changes made by `who`."""
     settings = load(config)
     database = await Database.open(settings.database_url)
     try:
@@ -49,16 +60,6 @@ async def opened(config: Path | None, who: str) -> AsyncIterator[Opened]:
         yield Opened(settings=settings, database=database, directory=directory)
     finally:
         await database.close()
-
-
-def with_store(context: typer.Context, work: Callable[[Opened], Awaitable[T]]) -> T:
-    """Runs `work` on the store that the command line names; what it returns."""
-
-    async def main() -> T:
-        async with opened(context.obj, context.find_root().params.get("who") or _login_name()) as store:
-            return await work(store)
-
-    return asyncio.run(main())
 
 
 def _login_name() -> str:

@@ -61,7 +61,7 @@ def queries(relay: InProcess) -> Iterator[list[str]]:
     def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
         said.append(statement)
 
-    target = relay.database.engine.sync_engine
+    target = relay.database.pool.sync_engine
     event.listen(target, "before_cursor_execute", hear)
     yield said
     event.remove(target, "before_cursor_execute", hear)

@@ -38,11 +38,11 @@ async def test_a_database_that_is_not_there_is_made_with_its_folder(url: str) ->
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(url: str) -> None:
     migrate(url)
-    engine = create_engine(url)
-    with engine.connect() as connection:
+    pool = create_engine(url)
+    with pool.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
-    engine.dispose()
+    pool.dispose()
 
 
 def test_two_processes_migrate_at_once_and_both_find_it_done(url: str) -> None:

@@ -28,7 +28,7 @@ class Queries:
 
     def __init__(self, database: Database) -> None:
         self.count = 0
-        event.listen(database.engine.sync_engine, "before_cursor_execute", self._counted)
+        event.listen(database.pool.sync_engine, "before_cursor_execute", self._counted)
 
     def _counted(self, *_: Any) -> None:
         self.count += 1
@@ -174,7 +174,7 @@ class TestCache:
         lookups._clock = lambda: now
         asked = question("zoe@cust.example")
         await lookups.ask(asked)
-        event.listen(opened.database.engine.sync_engine, "before_cursor_execute", _refuse)
+        event.listen(opened.database.pool.sync_engine, "before_cursor_execute", _refuse)
         now += 0.6
         assert lookups.answer(asked) is not None
         with pytest.raises(StoreUnavailable):

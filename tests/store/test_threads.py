@@ -26,7 +26,7 @@ class Queries:
 
     def __init__(self, database: Any) -> None:
         self.count = 0
-        event.listen(database.engine.sync_engine, "before_cursor_execute", self._counted)
+        event.listen(database.pool.sync_engine, "before_cursor_execute", self._counted)
 
     def _counted(self, *_: Any) -> None:
         self.count += 1
