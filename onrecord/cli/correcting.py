@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -18,6 +20,7 @@ email = group("email", "Changes of one logged email by hand. They stick: later c
 
 LIMIT = 50
 
+T = TypeVar("T")
 Identifier = Annotated[int, typer.Argument(metavar="ID", help="As `onrecord emails` lists it.")]
 ContactAddress = Annotated[str, typer.Argument(metavar="CONTACT", help="Any address of the contact.")]
 
@@ -29,64 +32,48 @@ def email_reassign(
     account: Annotated[str, typer.Argument(metavar="USER", help="Any address of the user.")],
 ) -> None:
     """Gives the email to another user of its portal."""
-
-    async def work(opened: Opened) -> str:
-        return (await _corrections(opened).reassign(identifier, account)).account
-
-    typer.echo(f"email {identifier} belongs to {with_store(context, work)}")
+    user = _correct(context, lambda corrections: corrections.reassign(identifier, account))
+    typer.echo(f"email {identifier} belongs to {user.account}")
 
 
 @email.command("unlink")
 def email_unlink(context: typer.Context, identifier: Identifier, contact: ContactAddress) -> None:
     """Takes the email away from a contact; it stays with the others."""
-
-    async def work(opened: Opened) -> str:
-        return (await _corrections(opened).unlink(identifier, contact)).primary
-
-    typer.echo(f"email {identifier} is no longer with {with_store(context, work)}")
+    unlinked = _correct(context, lambda corrections: corrections.unlink(identifier, contact))
+    typer.echo(f"email {identifier} is no longer with {unlinked.primary}")
 
 
 @email.command("add-contact")
 def email_add_contact(context: typer.Context, identifier: Identifier, contact: ContactAddress) -> None:
     """Shows the email with a further contact of its portal."""
-
-    async def work(opened: Opened) -> str:
-        return (await _corrections(opened).add_contact(identifier, contact)).primary
-
-    typer.echo(f"email {identifier} is with {with_store(context, work)} too")
+    added = _correct(context, lambda corrections: corrections.add_contact(identifier, contact))
+    typer.echo(f"email {identifier} is with {added.primary} too")
 
 
 @email.command("delete")
 def email_delete(context: typer.Context, identifier: Identifier) -> None:
     """Erases what the email said. A later capture of the same message does not bring it back."""
-
-    async def work(opened: Opened) -> None:
-        await _corrections(opened).delete(identifier)
-
-    with_store(context, work)
+    _correct(context, lambda corrections: corrections.delete(identifier))
     typer.echo(f"email {identifier} is deleted")
 
 
 @email.command("stop-thread")
 def email_stop_thread(context: typer.Context, identifier: Identifier) -> None:
     """Logs nothing more of the thread of the email; what was logged stays."""
-
-    async def work(opened: Opened) -> None:
-        await _corrections(opened).stop_thread(identifier)
-
-    with_store(context, work)
+    _correct(context, lambda corrections: corrections.stop_thread(identifier))
     typer.echo(f"nothing more of the thread of email {identifier} is logged")
 
 
 @email.command("resume-thread")
 def email_resume_thread(context: typer.Context, identifier: Identifier) -> None:
     """Logs the thread of the email again, from now on."""
-
-    async def work(opened: Opened) -> None:
-        await _corrections(opened).resume_thread(identifier)
-
-    with_store(context, work)
+    _correct(context, lambda corrections: corrections.resume_thread(identifier))
     typer.echo(f"the thread of email {identifier} is logged again")
+
+
+def _correct(context: typer.Context, change: Callable[[Corrections], Awaitable[T]]) -> T:
+    """Makes one change; what it gives back."""
+    return with_store(context, lambda opened: change(Corrections(opened.database, opened.directory)))
 
 
 def audit(
@@ -103,21 +90,7 @@ def audit(
 
     found = with_store(context, work)
     if as_json:
-        print_json(
-            [
-                {
-                    "id": each.id,
-                    "portal": each.portal,
-                    "at": moment(each.at, timespec="milliseconds"),
-                    "who": each.who,
-                    "action": each.action,
-                    "subject": each.subject,
-                    "before": each.before,
-                    "after": each.after,
-                }
-                for each in found
-            ]
-        )
+        print_json([asdict(each) | {"at": moment(each.at, timespec="milliseconds")} for each in found])
     elif found:
         print_table(
             ("at", "who", "portal", "action", "subject", "before", "after"),
@@ -128,7 +101,3 @@ def audit(
         )
     else:
         complain("nothing was changed yet")
-
-
-def _corrections(opened: Opened) -> Corrections:
-    return Corrections(opened.database, opened.directory)

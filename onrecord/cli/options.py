@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Name", "group", "listed"]
+__all__ = ["Name", "group", "listed", "replacing"]
 
 Name = Annotated[str | None, typer.Option("--name", help='The name for people; "" for none.')]
 
@@ -14,6 +14,11 @@ Name = Annotated[str | None, typer.Option("--name", help='The name for people; "
 def group(name: str, text: str, *, needs_command: bool = True) -> typer.Typer:
     """A group of commands."""
     return typer.Typer(name=name, help=text, no_args_is_help=needs_command, rich_markup_mode=None)
+
+
+def replacing(option: str, metavar: str, text: str) -> Any:
+    """An option whose values, read by `listed`, replace the list that was there."""
+    return typer.Option(option, metavar=metavar, help=f'{text}; may be repeated, replaces all, "" for none.')
 
 
 def listed(values: list[str] | None) -> list[str] | None:

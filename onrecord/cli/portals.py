@@ -10,7 +10,7 @@ import typer
 
 from engine.directory import NeverLogScope, Rule
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.options import group, listed
+from onrecord.cli.options import group, listed, replacing
 from onrecord.cli.showing import complain, print_json, print_pairs, print_table
 from store.directory import PortalRecord
 
@@ -27,28 +27,16 @@ Forward = Annotated[
 ]
 Domains = Annotated[
     list[str] | None,
-    typer.Option(
-        "--subaddressed-domain",
-        metavar="DOMAIN",
-        help='Where "+tag" does not count; may be repeated. To be set before the first user and contact.',
+    replacing(
+        "--subaddressed-domain", "DOMAIN", 'Where "+tag" does not count, to be set before the first user and contact'
     ),
 ]
 Logins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--service-login",
-        metavar="LOGIN",
-        help='A login that may send in the name of every user; may be repeated, replaces the list, "" empties it.',
-    ),
+    list[str] | None, replacing("--service-login", "LOGIN", "A login that may send in the name of every user")
 ]
 AuthservIds = Annotated[
     list[str] | None,
-    typer.Option(
-        "--authserv-id",
-        metavar="NAME",
-        help="A server whose Authentication-Results prove who sent a message; may be repeated, replaces the list, "
-        '"" empties it.',
-    ),
+    replacing("--authserv-id", "NAME", "A server whose Authentication-Results prove who sent a message"),
 ]
 
 

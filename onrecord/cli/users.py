@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.options import Name, group, listed
+from onrecord.cli.options import Name, group, listed, replacing
 from onrecord.cli.showing import complain, print_json, print_pairs, print_table
 from store.directory import UserRecord
 
@@ -17,26 +17,11 @@ __all__ = ["user"]
 user = group("user", "Users: the people whose correspondence is logged.")
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account address, or another one of the user.")]
-Aliases = Annotated[
-    list[str] | None,
-    typer.Option("--alias", metavar="ADDRESS", help='May be repeated; replaces all aliases, "" for none.'),
-]
-Connected = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--connected",
-        metavar="ADDRESS",
-        help='A connected personal address; may be repeated, replaces all, "" for none.',
-    ),
-]
-SendAs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--send-as",
-        metavar="USER",
-        help='A user in whose name this one may send; may be repeated, replaces all, "" for none.',
-    ),
-]
+Aliases = Annotated[list[str] | None, replacing("--alias", "ADDRESS", "A further address of the user")]
+Connected = Annotated[list[str] | None, replacing("--connected", "ADDRESS", "A connected personal address")]
+SendAs = Annotated[list[str] | None, replacing("--send-as", "USER", "A user in whose name this one may send")]
+PersonalEmailAccess = typer.Option(help="Whether the user lets connected mail be logged.")
+Active = typer.Option("--active/--inactive")
 
 
 @user.command("add")
@@ -48,8 +33,8 @@ def user_add(
     alias: Aliases = None,
     connected: Connected = None,
     send_as: SendAs = None,
-    personal_email_access: Annotated[bool, typer.Option(help="Whether the user lets connected mail be logged.")] = True,
-    active: Annotated[bool, typer.Option("--active/--inactive")] = True,
+    personal_email_access: Annotated[bool, PersonalEmailAccess] = True,
+    active: Annotated[bool, Active] = True,
     as_json: AsJson = False,
 ) -> None:
     """Adds a user. Mail of a connected address is logged; the account address alone opens nothing."""
@@ -110,10 +95,8 @@ def user_set(
     alias: Aliases = None,
     connected: Connected = None,
     send_as: SendAs = None,
-    personal_email_access: Annotated[
-        bool | None, typer.Option(help="Whether the user lets connected mail be logged.")
-    ] = None,
-    active: Annotated[bool | None, typer.Option("--active/--inactive")] = None,
+    personal_email_access: Annotated[bool | None, PersonalEmailAccess] = None,
+    active: Annotated[bool | None, Active] = None,
     as_json: AsJson = False,
 ) -> None:
     """Changes what is named and leaves the rest; a list that is named replaces the list that was there."""
