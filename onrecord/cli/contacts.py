@@ -97,11 +97,7 @@ def contact_show(
     as_json: AsJson = False,
 ) -> None:
     """Shows a contact."""
-
-    async def work(opened: Opened) -> ContactRecord:
-        return await opened.directory.contact(portal, address)
-
-    _show_contact(with_store(context, work), as_json)
+    _show_contact(with_store(context, lambda opened: opened.directory.contact(portal, address)), as_json)
 
 
 def _show_contact(record: ContactRecord, as_json: bool) -> None:

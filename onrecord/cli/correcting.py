@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.options import group
+from onrecord.cli.options import LIMIT, Identifier, Limit, group
 from onrecord.cli.showing import complain, moment, print_json, print_table
 from store.audit import AuditEntry, audit_entries
 from store.corrections import Corrections
@@ -18,10 +18,7 @@ __all__ = ["audit", "email"]
 
 email = group("email", "Changes of one logged email by hand. They stick: later captures do not undo them.")
 
-LIMIT = 50
-
 T = TypeVar("T")
-Identifier = Annotated[int, typer.Argument(metavar="ID", help="As `onrecord emails` lists it.")]
 ContactAddress = Annotated[str, typer.Argument(metavar="CONTACT", help="Any address of the contact.")]
 
 
@@ -79,7 +76,7 @@ def _correct(context: typer.Context, change: Callable[[Corrections], Awaitable[T
 def audit(
     context: typer.Context,
     portal: PortalName = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="At most so many, the newest.")] = LIMIT,
+    limit: Limit = LIMIT,
     as_json: AsJson = False,
 ) -> None:
     """Lists who changed what by these commands, the newest first; of all portals unless one is named."""

@@ -13,17 +13,15 @@ import typer
 
 from engine.decision import Direction
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
+from onrecord.cli.options import LIMIT, Identifier, Limit
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
 from onrecord.cli.telling import decision_value, email_value, nothing_known, tell
 from store.reading import DecisionRecord, EmailRecord, Explanation, Reading
 
 __all__ = ["decisions", "emails", "explain", "show"]
 
-LIMIT = 50
 AGO = re.compile(r"(\d{1,6})([dhm])")
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-
-Limit = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="At most so many, the newest.")]
 
 
 def emails(
@@ -70,7 +68,7 @@ def emails(
 
 def show(
     context: typer.Context,
-    identifier: Annotated[int, typer.Argument(metavar="ID", help="As `onrecord emails` lists it.")],
+    identifier: Identifier,
     raw: Annotated[bool, typer.Option("--raw", help="Print the message itself, octet by octet.")] = False,
     portal: PortalName = None,
     as_json: AsJson = False,

@@ -68,11 +68,7 @@ def never_log_list(
     context: typer.Context, portal: PortalName = None, user: OfUser = None, as_json: AsJson = False
 ) -> None:
     """Lists the entries of the portal's list, or of a user's own."""
-
-    async def work(opened: Opened) -> list[str]:
-        return await opened.directory.never_log(portal, user=user)
-
-    entries = with_store(context, work)
+    entries = with_store(context, lambda opened: opened.directory.never_log(portal, user=user))
     if as_json:
         print_json(entries)
     elif entries:
@@ -84,8 +80,5 @@ def never_log_list(
 @never_log.command("remove")
 def never_log_remove(context: typer.Context, entry: Entry, portal: PortalName = None, user: OfUser = None) -> None:
     """Takes an entry off the list."""
-
-    async def work(opened: Opened) -> str:
-        return await opened.directory.remove_never_log(portal, entry, user=user)
-
-    typer.echo(f"taken off the list: {with_store(context, work)}")
+    spelt = with_store(context, lambda opened: opened.directory.remove_never_log(portal, entry, user=user))
+    typer.echo(f"taken off the list: {spelt}")

@@ -1,4 +1,4 @@
-"""What the commands of the directory share: how a group is made, and options that may be repeated."""
+"""What several commands share: how a group is made, and options and arguments that mean the same everywhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Name", "group", "listed", "replacing"]
+__all__ = ["LIMIT", "Identifier", "Limit", "Name", "group", "listed", "replacing"]
+
+LIMIT = 50  # rows of a listing: a screen or two
 
 Name = Annotated[str | None, typer.Option("--name", help='The name for people; "" for none.')]
+Limit = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="At most so many, the newest.")]
+Identifier = Annotated[int, typer.Argument(metavar="ID", help="As `onrecord emails` lists it.")]
 
 
 def group(name: str, text: str, *, needs_command: bool = True) -> typer.Typer:

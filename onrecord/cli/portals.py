@@ -57,13 +57,9 @@ def portal_itself(context: typer.Context, as_json: AsJson = False) -> None:
 @portal.command("list")
 def portal_list(context: typer.Context, as_json: AsJson = False) -> None:
     """Lists the portals by name."""
-
-    async def work(opened: Opened) -> list[PortalRecord]:
-        return await opened.directory.portals()
-
-    portals = with_store(context, work)
+    portals = with_store(context, lambda opened: opened.directory.portals())
     if as_json:
-        print_json([_portal_value(each) for each in portals])
+        print_json([asdict(each) for each in portals])
     elif portals:
         rows = [(each.name, each.rule, each.bcc_address, each.forward_address) for each in portals]
         print_table(("name", "rule", "BCC address", "forwarding address"), rows)
@@ -102,11 +98,7 @@ def portal_add(
 @portal.command("show")
 def portal_show(context: typer.Context, portal: PortalName = None, as_json: AsJson = False) -> None:
     """Shows a portal with its rule and switches."""
-
-    async def work(opened: Opened) -> PortalRecord:
-        return await opened.directory.portal(portal)
-
-    _show_portal(with_store(context, work), as_json)
+    _show_portal(with_store(context, lambda opened: opened.directory.portal(portal)), as_json)
 
 
 @portal.command("set")
@@ -176,11 +168,7 @@ def portal_rotate_address(
     as_json: AsJson = False,
 ) -> None:
     """Makes a new capture address that nobody can guess; the old one stops at once."""
-
-    async def work(opened: Opened) -> PortalRecord:
-        return await opened.directory.rotate_address(portal, kind)
-
-    record = with_store(context, work)
+    record = with_store(context, lambda opened: opened.directory.rotate_address(portal, kind))
     address = record.bcc_address if kind is Kind.BCC else record.forward_address
     if as_json:
         print_json({"portal": record.name, f"{kind}_address": address})
@@ -191,11 +179,7 @@ def portal_rotate_address(
 @rule.command("show")
 def rule_show(context: typer.Context, portal: PortalName = None, as_json: AsJson = False) -> None:
     """Shows which mail the portal logs."""
-
-    async def work(opened: Opened) -> PortalRecord:
-        return await opened.directory.portal(portal)
-
-    _show_rule(with_store(context, work), as_json)
+    _show_rule(with_store(context, lambda opened: opened.directory.portal(portal)), as_json)
 
 
 @rule.command("set")
@@ -208,11 +192,7 @@ def rule_set(
     as_json: AsJson = False,
 ) -> None:
     """Chooses which mail the portal logs, from now on; what passed before is not gone through again."""
-
-    async def work(opened: Opened) -> PortalRecord:
-        return await opened.directory.set_portal(portal, rule=rule)
-
-    _show_rule(with_store(context, work), as_json)
+    _show_rule(with_store(context, lambda opened: opened.directory.set_portal(portal, rule=rule)), as_json)
 
 
 def _show_rule(record: PortalRecord, as_json: bool) -> None:
@@ -224,7 +204,7 @@ def _show_rule(record: PortalRecord, as_json: bool) -> None:
 
 def _show_portal(record: PortalRecord, as_json: bool) -> None:
     if as_json:
-        print_json(_portal_value(record))
+        print_json(asdict(record))
         return
     print_pairs(
         (
@@ -238,7 +218,3 @@ def _show_portal(record: PortalRecord, as_json: bool) -> None:
             *asdict(record.switches).items(),
         )
     )
-
-
-def _portal_value(record: PortalRecord) -> dict[str, Any]:
-    return asdict(record)

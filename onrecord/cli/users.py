@@ -57,11 +57,7 @@ def user_add(
 @user.command("list")
 def user_list(context: typer.Context, portal: PortalName = None, as_json: AsJson = False) -> None:
     """Lists the users by account."""
-
-    async def work(opened: Opened) -> list[UserRecord]:
-        return await opened.directory.users(portal)
-
-    users = with_store(context, work)
+    users = with_store(context, lambda opened: opened.directory.users(portal))
     if as_json:
         print_json([asdict(each) for each in users])
     elif users:
@@ -79,11 +75,7 @@ def user_list(context: typer.Context, portal: PortalName = None, as_json: AsJson
 @user.command("show")
 def user_show(context: typer.Context, account: Account, portal: PortalName = None, as_json: AsJson = False) -> None:
     """Shows a user."""
-
-    async def work(opened: Opened) -> UserRecord:
-        return await opened.directory.user(portal, account)
-
-    _show_user(with_store(context, work), as_json)
+    _show_user(with_store(context, lambda opened: opened.directory.user(portal, account)), as_json)
 
 
 @user.command("set")
