@@ -13,7 +13,6 @@ from enum import StrEnum
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.address import canonical
 from store import schema
 from store.database import slices
 from store.directory import Directory
@@ -52,18 +51,18 @@ class Owners:
     """The users of a portal by any of their addresses, and by name where only one has it."""
 
     def __init__(self, home: PortalRecord, users: Sequence[UserRecord]) -> None:
-        self._subaddressed = frozenset(home.subaddressed_domains)
+        self._home = home
         self._by_address: dict[str, UserRecord] = {}
         self._by_name: dict[str, list[UserRecord]] = {}
         for user in sorted(users, key=lambda each: each.id):
             for address in (user.account, *user.connected, *user.aliases):
-                self._by_address.setdefault(canonical(address, self._subaddressed), user)
+                self._by_address.setdefault(home.canonical(address), user)
             if user.name:
                 self._by_name.setdefault(user.name.casefold(), []).append(user)
 
     def find(self, owner: str) -> UserRecord | Refusal:
         """The user that `owner` names."""
-        found = self._by_address.get(canonical(owner, self._subaddressed))
+        found = self._by_address.get(self._home.canonical(owner))
         if found is not None:
             return found
         named = self._by_name.get(" ".join(owner.split()).casefold(), [])
@@ -132,7 +131,7 @@ def _check(home: PortalRecord, owners: Owners, row: ContactRow) -> _Checked | Re
             written = checked_address(address)
         except DirectoryError as error:
             return Refusal(value=address, why=_why(error), mend="write it as name@domain, without a name beside it")
-        forms.setdefault(canonical(written, frozenset(home.subaddressed_domains)), written)
+        forms.setdefault(home.canonical(written), written)
     try:
         name = checked_name(row.name)
     except DirectoryError as error:
@@ -207,7 +206,7 @@ async def _holders(connection: AsyncConnection, home: PortalRecord, forms: set[s
     by_form: dict[str, _Holder] = {}
     for some in slices(ids):
         for row in await connection.execute(select(contact).where(contact.c.id.in_(some))):
-            form = canonical(row.primary_address, frozenset(home.subaddressed_domains))
+            form = home.canonical(row.primary_address)
             holders[row.id] = _Holder(primary=row.primary_address, form=form, name=row.name, owner=row.owner)
         for identifier, form in await connection.execute(
             select(held.c.contact, held.c.canonical).where(held.c.contact.in_(some))

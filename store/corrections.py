@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import schema
 from store.database import Database
-from store.directory import ContactRecord, Directory, DirectoryError, UserRecord
+from store.directory import Directory
+from store.directory_record import ContactRecord, DirectoryError, UserRecord
 from store.forgetting import forget_content
 
 __all__ = ["Corrections"]

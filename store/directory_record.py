@@ -13,7 +13,7 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
-from engine.address import canonical_domain
+from engine.address import canonical, canonical_domain
 from engine.directory import NeverLogScope, Rule, Switches
 from engine.never_log import normalise_entry
 
@@ -56,6 +56,10 @@ class PortalRecord:
     subaddressed_domains: tuple[str, ...]
     service_logins: tuple[str, ...]
     authserv_ids: tuple[str, ...]
+
+    def canonical(self, address: str) -> str:
+        """The form in which two addresses of one person are equal in this portal (rules.md 2.3)."""
+        return canonical(address, frozenset(self.subaddressed_domains))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,10 @@ from sqlalchemy import Text, delete, func, or_, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.address import canonical
 from store import schema
 from store.database import Database, StoreUnavailable, slices
-from store.directory import Directory, DirectoryError
-from store.directory_record import PortalRecord
+from store.directory import Directory
+from store.directory_record import DirectoryError, PortalRecord
 from store.forgetting import forget_content
 from store.hashes import keyed_hash
 
@@ -73,8 +72,7 @@ class Erasure:
 
         Raises `DirectoryError` when the portal never knew it, and `StoreUnavailable`, and then nothing was erased.
         """
-        subaddressed = frozenset(portal.subaddressed_domains)
-        form = canonical(address, subaddressed)
+        form = portal.canonical(address)
         report = ErasureReport()
         async with self._directory.change() as connection:
             contact = await _contact(connection, portal.id, form)
@@ -157,8 +155,7 @@ async def _contact(connection: AsyncConnection, portal: int, form: str) -> Any:
 async def _spellings(connection: AsyncConnection, portal: PortalRecord, contact: Any) -> dict[str, set[str]]:
     """All addresses of the contact by their canonical forms, as they stand in the directory and in its records."""
     held = schema.contact_address
-    subaddressed = frozenset(portal.subaddressed_domains)
-    found = {canonical(contact.primary_address, subaddressed): {contact.primary_address}}
+    found = {portal.canonical(contact.primary_address): {contact.primary_address}}
     for form, written in await connection.execute(
         select(held.c.canonical, held.c.written).where(held.c.contact == contact.id)
     ):
@@ -169,7 +166,7 @@ async def _spellings(connection: AsyncConnection, portal: PortalRecord, contact:
     written = {each for row in await connection.execute(parties) for each in (*row[0], *row[1], *row[2])}
     written |= set((await connection.scalars(select(recipient.c.address).where(recipient.c.email.in_(mine)))).all())
     for each in written:
-        if (form := canonical(each, subaddressed)) in found:
+        if (form := portal.canonical(each)) in found:
             found[form].add(each)
     return found
 

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.address import canonical
 from engine.directory import NeverLogScope
 from engine.never_log import NeverLogList, compile_entries
 from store import schema
@@ -66,7 +65,7 @@ class _Reader:
         return self.entries.covers(address, self.subaddressed)
 
     def judge(self, email: int, parties: Sequence[str], contacts: Sequence[_Linked]) -> None:
-        forms = {canonical(each, self.subaddressed): each for each in parties}
+        forms = {self.portal.canonical(each): each for each in parties}
         if self.bars_messages and any(
             self.covers(written) for form, written in forms.items() if form not in self.users
         ):

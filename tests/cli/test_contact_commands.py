@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from store.contact_rows import insert_contact
+
 
 def test_a_contact_is_added_with_all_it_may_have(sample: Any) -> None:
     words = ["--other", "zoe@home.example", "--name", "Zoe", "--owner", "sales@acme.example", "--json"]
@@ -33,7 +35,7 @@ def test_a_list_longer_than_a_page_is_whole(installation: Any) -> None:
         home = await directory.portal("P1")
         async with directory.change() as connection:
             for number in range(1203):
-                await directory.insert_contact(connection, home, f"c{number}@cust.example")
+                await insert_contact(connection, home, f"c{number}@cust.example")
 
     installation.work(fill)
     listed = installation.done("contact", "list", "--json").json

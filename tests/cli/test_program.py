@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from store.contact_rows import insert_contact
+
 COMMANDS = [
     ["portal"],
     ["portal", "show"],
@@ -92,7 +94,7 @@ def test_a_reader_that_goes_away_leaves_no_traceback(sample: Any) -> None:
         home = await directory.portal("P1")
         async with directory.change() as connection:
             for number in range(3000):
-                await directory.insert_contact(connection, home, f"c{number}@cust.example")
+                await insert_contact(connection, home, f"c{number}@cust.example")
 
     sample.work(fill)
     line = [sys.executable, "-m", "onrecord", "-c", str(sample.config), "contact", "list", "--json"]

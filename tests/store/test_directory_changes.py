@@ -9,7 +9,8 @@ import pytest
 
 from engine.directory import NeverLogScope, Rule, Switches
 from store import schema
-from store.directory import DirectoryError, checked_address
+from store.directory import DirectoryError
+from store.directory_record import checked_address
 
 SAME_AS_KIM = ["kim@cust.example", "KIM@CUST.EXAMPLE", " kim@Cust.example "]
 SAME_AS_HER_GMAIL = ["kim.k@gmail.com", "kimk@gmail.com", "k.i.m.k@googlemail.com", "KimK+news@gmail.com"]
