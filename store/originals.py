@@ -23,7 +23,7 @@ __all__ = ["OriginalLimits", "attached_originals"]
 MAX_BOUNDARY = 200  # RFC 2046 §5.1.1 allows 70 characters
 MESSAGES = frozenset((b"message/rfc822", b"message/global"))  # RFC 2046 §5.2.1, RFC 6532 §3.7
 BOUNDARY = re.compile(rb";\s*boundary\s*=\s*(?:\"([^\"]*)\"|([^\s;]+))", re.IGNORECASE)
-# A file name, in one piece or in RFC 2231's pieces, of Content-Disposition or Content-Type.
+# A file name of Content-Disposition or Content-Type, in one piece or in several (RFC 2231 §3).
 NAME = re.compile(rb"[;\s](?:file)?name(?:\*\d{1,3})?\*?\s*=\s*(?:\"([^\"]*)\"|([^\s;]+))", re.IGNORECASE)
 EMPTY_LINE = re.compile(rb"\n\r?\n")
 BEGINS_AS_HEADER = re.compile(rb"\s{0,80}(?:From |[!-9;-~]{1,200}[ \t]*:)")
