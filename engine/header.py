@@ -11,11 +11,12 @@ import codecs
 import re
 from collections.abc import Iterable
 
-__all__ = ["Header", "decode_text"]
+__all__ = ["Header", "decode_text", "usable_codec"]
 
 # RFC 2047 §2: encoded-word = "=?" charset "?" encoding "?" encoded-text "?="
 ENCODED_WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,1000})\?=")
 BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?)")
+# Punycode takes time in the square of a text, others warn, raise or read escapes that are none.
 SLOW_OR_UNSAFE_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"))
 MAX_TEXT = 16384
 
@@ -67,12 +68,21 @@ def decode_text(value: bytes) -> str:
     return ENCODED_WORD.sub(_decode_word, BETWEEN_WORDS.sub(r"\1\2", text))
 
 
+def usable_codec(charset: str) -> str | None:
+    """Python's codec for a charset; `None` where there is none, or none that may be let loose on strangers' text."""
+    try:
+        codec = codecs.lookup(charset).name  # its own name: Python finds a codec under many spellings
+    except (LookupError, ValueError):
+        return None
+    return None if codec.replace("-", "_") in SLOW_OR_UNSAFE_CODECS else codec
+
+
 def _decode_word(match: re.Match[str]) -> str:
     charset, encoding, text = match[1].partition("*")[0].lower(), match[2].lower(), match[3]
     try:
         octets = binascii.a2b_base64(text + "=" * (-len(text) % 4)) if encoding == "b" else _unquote_printable(text)
-        codec = codecs.lookup(charset).name  # its own name: Python finds a codec under many spellings
-        return match[0] if codec.replace("-", "_") in SLOW_OR_UNSAFE_CODECS else octets.decode(codec, "replace")
+        codec = usable_codec(charset)
+        return match[0] if codec is None else octets.decode(codec, "replace")
     except (binascii.Error, LookupError, UnicodeError, ValueError):
         return match[0]
 

@@ -23,7 +23,7 @@ from engine.correspondence import kinds
 from engine.decision import Flag
 from engine.directory import Switches
 from engine.fingerprint import date_of, essence, header_print, keys
-from engine.header import decode_text
+from engine.header import decode_text, usable_codec
 from engine.message import Message
 
 __all__ = ["PART", "ParseLimits", "clean", "described", "packed", "parse", "split", "unstuff"]
@@ -33,7 +33,6 @@ MAX_NAME = 255
 # By encoding: the octets for one character at most, four of UTF-8; quoted-printable makes twelve of these, and soft
 # line breaks.
 CHARACTER = {b"": 4, b"7bit": 4, b"8bit": 4, b"binary": 4, b"quoted-printable": 16}
-SLOW_CODECS = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "uu", "zip", "bz2"))
 # The parser ends a line at a bare CR, too.
 NESTING_MARK = re.compile(rb"(?:^|\r)content-type[ \t]*:[ \t]*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
 PART_MARK = re.compile(rb"(?:^|\r)--", re.MULTILINE)
@@ -216,12 +215,10 @@ def _octets(part: MimeMessage) -> bytes:
 
 def _text(part: MimeMessage) -> str:
     octets = _octets(part)
-    charset = (part.get_content_charset() or "utf-8").lower()
-    if charset.replace("-", "_") in SLOW_CODECS or not charset.isascii():
-        charset = "latin-1"
+    codec = usable_codec(part.get_content_charset() or "utf-8") or "latin-1"
     try:
-        return octets.decode(charset, "replace")
-    except (LookupError, UnicodeError, ValueError):
+        return octets.decode(codec, "replace")
+    except (LookupError, ValueError):  # a codec that is none of text
         return octets.decode("latin-1")
 
 

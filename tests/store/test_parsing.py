@@ -201,6 +201,13 @@ class TestBroken:
         assert "Hello" in result["text"]
         assert "trouble" not in result
 
+    @pytest.mark.parametrize(
+        "charset", [b"punycode", b"Punycode-", b"_punycode", b'"idna."', b'"Unicode Escape"', b"_raw+unicode-escape"]
+    )
+    def test_a_slow_or_unsafe_codec_is_not_used_under_any_spelling(self, charset: bytes) -> None:
+        result, _ = parsed(multipart(text_part(b"xn--a\\x41-aa", charset)))
+        assert result["text"] == "xn--a\\x41-aa"
+
     @settings(max_examples=300, deadline=None)
     @given(st.binary(max_size=400))
     def test_octets_of_any_kind(self, octets: bytes) -> None:
