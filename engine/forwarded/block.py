@@ -35,7 +35,6 @@ class Block:
     values: dict[Field, str] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     has_raw_fields: bool = False
-    has_unknown_fields: bool = False
     end: int = 0
 
     def add(self, kind: Field, label: str, value: str) -> None:

@@ -23,7 +23,6 @@ __all__ = ["PASSWORD", "Provider"]
 
 PASSWORD = "sandbox"  # noqa: S105  # known to everybody who reads what the sandbox prints
 MAX_MESSAGE = 150 * 1024 * 1024
-FOLDERS = ("Sent", "Drafts", "Junk", "Trash")
 
 
 class Provider:
