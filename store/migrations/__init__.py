@@ -1,0 +1,1 @@
+"""The steps by which Alembic brings older databases to the tables of `store.schema`."""
