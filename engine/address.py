@@ -30,6 +30,7 @@ ADDR_SPEC = re.compile(
     r'((?:[^\s"(),:;<>@\[\]\\\x00-\x1f\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")'
     r"@(?:[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f]+|\[[0-9A-Za-z.:]+\]))"
 )
+COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 NEEDS_TOKENS = re.compile(r'["(:;\\]')
 NEEDS_NO_QUOTES = re.compile(r'[^\s"(),:;<>@\[\]\\\x00-\x1f\x7f]+')
 
@@ -147,15 +148,12 @@ def _without_route(spec: str) -> str:
 def _skip_comment(text: str, position: int) -> int:
     """The place behind a comment whose "(" was just read; an endless one takes the rest."""
     depth = 1
-    for match in _COMMENT_MARK.finditer(text, position):
+    for match in COMMENT_MARK.finditer(text, position):
         mark = match[0]
         depth += 1 if mark == "(" else -1 if mark == ")" else 0
         if not depth:
             return match.end()
     return len(text)
-
-
-_COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 
 
 def _unquote(local: str) -> str:

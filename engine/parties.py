@@ -13,7 +13,7 @@ from engine.capture import Capture
 from engine.directory import Answer, Contact, User
 from engine.message import Message
 
-__all__ = ["Parties"]
+__all__ = ["Parties", "distinct"]
 
 
 @dataclass(frozen=True, slots=True)

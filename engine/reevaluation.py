@@ -18,6 +18,19 @@ from engine.never_log import compile_entries
 __all__ = ["Kept", "Verdict", "reconsider", "stays_logged"]
 
 
+# The gate let these through, and only the portal's rule did not.
+BY_RULE = {Reason.MODE_REPLIES_ONLY, Reason.THREAD_UNPROVEN, Reason.PENDING_PARENT}
+BY_NEVER_LOG = {Reason.ALL_CONTACTS_NEVER_LOG, Reason.NEVER_LOG_MESSAGE_SCOPE, Reason.PERSONAL_NEVER_LOG}
+BY_USER = {Reason.USER_NO_PERMISSION, Reason.USER_INACTIVE, Reason.USER_NOT_CONNECTED}
+BY_SWITCH: Mapping[Reason, str] = {
+    Reason.AUTO_SUBMITTED: "log_auto_submitted",
+    Reason.CALENDAR: "log_calendar",
+    Reason.BULK: "log_bulk",
+}
+# Logged under either rule: somebody asked for it, or it answers what was logged.
+UNDER_EITHER_RULE = {Reason.BCC_ADDRESS, Reason.FORWARDING_ADDRESS, Reason.MANUAL_LOG, Reason.REPLY_TO_LOGGED}
+
+
 class Verdict(StrEnum):
     """What today's rules say. `UNKNOWN` when only the message itself could tell."""
 
@@ -40,18 +53,6 @@ class Kept:
     user: User | None
     is_new: bool = False
     answers_logged: bool = False
-
-
-# The gate let these through, and only the portal's rule did not.
-BY_RULE = {Reason.MODE_REPLIES_ONLY, Reason.THREAD_UNPROVEN, Reason.PENDING_PARENT}
-BY_NEVER_LOG = {Reason.ALL_CONTACTS_NEVER_LOG, Reason.NEVER_LOG_MESSAGE_SCOPE, Reason.PERSONAL_NEVER_LOG}
-BY_USER = {Reason.USER_NO_PERMISSION, Reason.USER_INACTIVE, Reason.USER_NOT_CONNECTED}
-BY_SWITCH: Mapping[Reason, str] = {
-    Reason.AUTO_SUBMITTED: "log_auto_submitted",
-    Reason.CALENDAR: "log_calendar",
-    Reason.BULK: "log_bulk",
-}
-EXPLICIT = {Reason.BCC_ADDRESS, Reason.FORWARDING_ADDRESS, Reason.MANUAL_LOG, Reason.REPLY_TO_LOGGED}
 
 
 def reconsider(kept: Kept, portal: Portal) -> tuple[Verdict, tuple[Contact, ...]]:
@@ -83,7 +84,7 @@ def reconsider(kept: Kept, portal: Portal) -> tuple[Verdict, tuple[Contact, ...]
 
 def stays_logged(reason: str, rule: Rule) -> bool:
     """Whether what was logged for `reason` would be logged under `rule`."""
-    return rule is Rule.ALL or reason in EXPLICIT
+    return rule is Rule.ALL or reason in UNDER_EITHER_RULE
 
 
 def _loggable(kept: Kept, portal: Portal) -> tuple[Contact, ...]:

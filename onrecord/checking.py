@@ -23,8 +23,6 @@ __all__ = ["Outcome", "Verdict", "check_all"]
 
 EXPIRES_SOON = timedelta(days=21)  # public authorities' certificates live 90 days and less, renewed at two thirds
 PATIENCE = Deadlines(provider_connect=10.0, provider_greeting=20.0, provider_command=20.0)
-
-
 # What usually is behind a provider that cannot be had.
 MENDS = {
     Failure.UNREACHABLE: "see host and port, and that a firewall lets this machine out",

@@ -24,7 +24,7 @@ from proxy.recorder import RecorderOptions
 from proxy.route import Listener, ListenerKind, Provider, Tls
 from proxy.sasl import Secret
 
-__all__ = ["Settings", "SettingsError", "load"]
+__all__ = ["Settings", "SettingsError", "config_path", "load"]
 
 UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
@@ -37,16 +37,6 @@ SIZES = {
 
 class SettingsError(Exception):
     """Settings that cannot be used. The text has one line for each trouble: key, value, mend."""
-
-
-def octets(value: Any) -> Any:
-    """A size: a number of octets, or a string such as "10 MiB"."""
-    if not isinstance(value, str):
-        return value
-    match = SIZE.fullmatch(value)
-    if match is None or match[2].lower() not in UNITS:
-        raise ValueError('write a number of octets, or a size such as "10 MiB"')
-    return int(match[1]) * UNITS[match[2].lower()]
 
 
 class _Section(BaseModel):
@@ -165,6 +155,12 @@ class Settings(BaseSettings):
             ) from error
 
 
+def config_path(given: Path | None) -> Path | None:
+    """The settings file: as given, or from the environment."""
+    named = os.environ.get("ONRECORD_CONFIG")
+    return given or (Path(named) if named else None)
+
+
 def load(path: Path | None) -> Settings:
     """Reads the settings file. Raises `SettingsError`."""
     if path is None:
@@ -194,9 +190,19 @@ def _convert_sizes(values: dict[str, Any]) -> None:
         for key in keys:
             if isinstance(table, dict) and key in table:
                 try:
-                    table[key] = octets(table[key])
+                    table[key] = _octets(table[key])
                 except ValueError as error:
                     raise SettingsError(f"{section}.{key} = {table[key]!r}: {error}") from error
+
+
+def _octets(value: Any) -> Any:
+    """A size: a number of octets, or a string such as "10 MiB". Raises `ValueError`."""
+    if not isinstance(value, str):
+        return value
+    match = SIZE.fullmatch(value)
+    if match is None or match[2].lower() not in UNITS:
+        raise ValueError('write a number of octets, or a size such as "10 MiB"')
+    return int(match[1]) * UNITS[match[2].lower()]
 
 
 def _complaint(error: Any) -> str:
@@ -398,9 +404,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def config_path(given: Path | None) -> Path | None:
-    """The settings file: as given, or from the environment."""
-    named = os.environ.get("ONRECORD_CONFIG")
-    return given or (Path(named) if named else None)

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -42,7 +42,7 @@ class Child:
     stage: int
     pid: int = 0
     born: float = 0.0
-    due: float = field(default=0.0)
+    due: float = 0.0
 
 
 def supervise(children: Sequence[Child], *, on_stop: Callable[[], None], patience: float) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,7 +153,8 @@ def _prepare(connection: Any, record: Any) -> None:
 
 
 @contextmanager
-def _translated() -> Any:
+def _translated() -> Iterator[None]:
+    """Raises `StoreUnavailable` for what may pass; a broken statement or constraint stays what it is."""
     try:
         yield
     except (DBAPIError, PoolTimeoutError) as error:

@@ -243,7 +243,7 @@ class _Counting:
 def _steps(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
     count = [0]
     with monkeypatch.context() as patch:
-        for name in ("TOKEN", "ADDR_SPEC", "_COMMENT_MARK"):
+        for name in ("TOKEN", "ADDR_SPEC", "COMMENT_MARK"):
             patch.setattr(address, name, _Counting(getattr(address, name), count))
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
