@@ -47,14 +47,13 @@ class Case:
         return all(self.blocks(user, each, self.parties.contact(each)) for each in self.parties.authors)
 
     def _covers(self, entries: tuple[str, ...], address: str, contact: Contact | None) -> bool:
-        """An entry for the address in use, or one that names the contact by the primary address, covers the contact."""
         if not entries:
             return False
         compiled, subaddressed = compile_entries(entries), self.answer.portal.subaddressed_domains
         written = self.parties.written.get(address, address)
-        if compiled.covers(written, subaddressed):
-            return True
-        return contact is not None and compiled.names(contact.primary, subaddressed)
+        if contact is None:
+            return compiled.covers(written, subaddressed)
+        return compiled.covers_contact(written, contact.primary, subaddressed)
 
     def loggable(self, contacts: Contacts) -> Contacts:
         """The contacts that the portal's list does not hold."""

@@ -31,7 +31,11 @@ class NeverLogList:
             return True
         return any(self._covers_domain(canonical_domain(form.rpartition("@")[2])) for form in forms)
 
-    def names(self, written: str, subaddressed_domains: frozenset[str] = frozenset()) -> bool:
+    def covers_contact(self, written: str, primary: str, subaddressed_domains: frozenset[str] = frozenset()) -> bool:
+        """Whether an entry covers the address in use, or names the contact by the primary address (rules.md 3.4)."""
+        return self.covers(written, subaddressed_domains) or self._names(primary, subaddressed_domains)
+
+    def _names(self, written: str, subaddressed_domains: frozenset[str]) -> bool:
         """Whether an entry is this very address."""
         return bool(self.addresses) and not self.addresses.isdisjoint(_forms(written, subaddressed_domains))
 

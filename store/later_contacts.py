@@ -20,6 +20,7 @@ from engine.directory import Contact, NeverLogScope, Portal, User
 from engine.never_log import compile_entries
 from engine.reevaluation import stays_logged
 from store import schema
+from store.envelopes import accepted_recipients
 
 __all__ = ["LaterContact", "find_later_contacts"]
 
@@ -53,7 +54,7 @@ async def find_later_contacts(
     while rows := await _page(connection, portal.id, since, after):
         after = rows[-1].id
         ids = [row.id for row in rows]
-        linked, envelopes = await _linked(connection, ids), await _envelopes(connection, ids)
+        linked, envelopes = await _linked(connection, ids), await accepted_recipients(connection, ids)
         for row in rows:
             if not stays_logged(row.reason, portal.rule):
                 continue
@@ -86,8 +87,7 @@ def _others(row: Any, envelope: Sequence[str], portal: Portal) -> Iterator[tuple
 
 def _is_barred(portal: Portal, user: User | None, contact: Contact, written: str) -> bool:
     lists = compile_entries(portal.never_log + (user.never_log if user is not None else ()))
-    subaddressed = portal.subaddressed_domains
-    return lists.covers(written, subaddressed) or lists.names(contact.primary, subaddressed)
+    return lists.covers_contact(written, contact.primary, portal.subaddressed_domains)
 
 
 async def _page(connection: AsyncConnection, portal: int, since: float, after: int) -> Sequence[Any]:
@@ -103,12 +103,3 @@ async def _linked(connection: AsyncConnection, emails: Sequence[int]) -> set[tup
     table = schema.email_contact
     rows = await connection.execute(select(table.c.email, table.c.contact).where(table.c.email.in_(emails)))
     return {(email, contact) for email, contact in rows}
-
-
-async def _envelopes(connection: AsyncConnection, emails: Sequence[int]) -> dict[int, list[str]]:
-    table = schema.email_recipient
-    found: dict[int, list[str]] = {}
-    wanted = select(table.c.email, table.c.address).where(table.c.email.in_(emails), table.c.accepted.is_(True))
-    for email, address in await connection.execute(wanted):
-        found.setdefault(email, []).append(address)
-    return found

@@ -21,6 +21,7 @@ from store import schema
 from store.database import Database, slices
 from store.directory import Directory
 from store.directory_record import PortalRecord, checked_entry
+from store.envelopes import accepted_recipients
 from store.forgetting import forget_content
 
 __all__ = ["HistoryPlan", "NeverLogHistory"]
@@ -80,7 +81,7 @@ class _Reader:
     def _covers_contact(self, contact: _Linked, forms: dict[str, str]) -> bool:
         """By an address that it has in this record; one that has none there was linked by hand, so by its primary."""
         used = [forms[each] for each in contact.forms if each in forms] or [contact.primary]
-        return any(map(self.covers, used)) or self.entries.names(contact.primary, self.subaddressed)
+        return any(self.entries.covers_contact(each, contact.primary, self.subaddressed) for each in used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ async def _page(connection: AsyncConnection, portal: int, user: int | None, afte
 async def _judge_page(connection: AsyncConnection, reader: _Reader, rows: Sequence[Any]) -> None:
     ids = [row.id for row in rows]
     contacts = await _linked(connection, ids)
-    envelopes = await _envelopes(connection, ids)
+    envelopes = await accepted_recipients(connection, ids)
     for row in rows:
         parties = (*row._mapping["from"], *row.to, *row.cc, *envelopes.get(row.id, ()))
         reader.judge(row.id, parties, contacts.get(row.id, ()))
@@ -184,14 +185,4 @@ async def _linked(connection: AsyncConnection, emails: Iterable[int]) -> dict[in
     found: dict[int, list[_Linked]] = {}
     for email, identifier, primary in pairs:
         found.setdefault(email, []).append(_Linked(identifier, primary, frozenset(forms.get(identifier, ()))))
-    return found
-
-
-async def _envelopes(connection: AsyncConnection, emails: Iterable[int]) -> dict[int, list[str]]:
-    table = schema.email_recipient
-    found: dict[int, list[str]] = {}
-    for some in slices(emails):
-        wanted = select(table.c.email, table.c.address).where(table.c.email.in_(some), table.c.accepted.is_(True))
-        for email, address in await connection.execute(wanted):
-            found.setdefault(email, []).append(address)
     return found

@@ -84,10 +84,10 @@ def test_an_entry_with_a_tag_covers_the_written_form_of_a_subaddressed_domain() 
     assert not listed.covers("kim@cust.example", frozenset(("cust.example",)))
 
 
-def test_only_an_entry_for_the_address_names_it() -> None:
+def test_a_contact_is_named_by_an_entry_for_its_primary_address_only() -> None:
     listed = compile_entries(("*@secret.example", "kim@cust.example"))
-    assert listed.names("Kim@cust.example")
-    assert not listed.names("v@secret.example")
+    assert listed.covers_contact("kim@home.example", "Kim@cust.example")
+    assert not listed.covers_contact("v@home.example", "v@secret.example")
 
 
 def test_an_empty_list_covers_nobody() -> None:
