@@ -45,7 +45,7 @@ class Certificates:
     """The certificates of our listeners. `context` is for `create_server` and `start_tls`; it stays the same."""
 
     def __init__(self, pairs: Sequence[CertificatePair]) -> None:
-        """Raises `CertificateError`."""
+        """Loads all of them. Raises `CertificateError` when one cannot be used, or there is none."""
         if not pairs:
             raise CertificateError("no certificate is set; name one under [tls] certificates, or run: onrecord init")
         self._pairs = tuple(pairs)
@@ -87,7 +87,10 @@ class Certificates:
 
 
 def client_context(ca_file: Path | None) -> ssl.SSLContext:
-    """For the way to a provider: names and chains are always verified, against the system's roots or `ca_file`."""
+    """For the way to a provider: names and chains are always verified, against the system's roots or `ca_file`.
+
+    Raises `CertificateError` when `ca_file` holds none that can be used.
+    """
     try:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:

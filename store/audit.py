@@ -60,7 +60,7 @@ async def note_change(
 
 
 async def audit_entries(database: Database, portal: int | None = None, *, limit: int | None = None) -> list[AuditEntry]:
-    """The entries of a portal, or of all, the newest first."""
+    """The entries of a portal, or of all, the newest first. Raises `StoreUnavailable`."""
     table, portals = schema.audit, schema.portal
     wanted = select(table, portals.c.name.label("portal_name")).outerjoin(portals, portals.c.id == table.c.portal)
     if portal is not None:

@@ -22,7 +22,7 @@ __all__ = ["ContactRow", "Fate", "Owners", "Refusal", "add_contacts"]
 
 
 class Fate(StrEnum):
-    """What became of a row."""
+    """What became of a row that was not refused."""
 
     ADDED = "added"
     PRESENT = "present"

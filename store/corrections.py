@@ -2,7 +2,7 @@
 
 Every method is one transaction with its entry in the audit trail; one that changes nothing writes none. Users and
 contacts are those of the record's own portal, named by any of their addresses. All raise `DirectoryError` when there is
-no such record, user or contact.
+no such record, user or contact, and `StoreUnavailable`; then nothing was changed.
 """
 
 from __future__ import annotations

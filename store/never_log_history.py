@@ -92,7 +92,7 @@ class _Linked:
 
 
 class NeverLogHistory:
-    """Plans and makes the change."""
+    """Plans and makes the change. Both methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database

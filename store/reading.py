@@ -122,7 +122,7 @@ class Explanation:
 
 
 class Reading:
-    """The reading side of the log."""
+    """The reading side of the log. All methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, hash_key: bytes) -> None:
         self._database = database

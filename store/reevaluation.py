@@ -78,7 +78,7 @@ class Reevaluated:
 
 
 class Reevaluation:
-    """Judges the kept decisions of a portal."""
+    """Judges the kept decisions of a portal. Both methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, directory: Directory, hash_key: bytes) -> None:
         self._database = database
@@ -102,7 +102,10 @@ class Reevaluation:
         return preview
 
     async def carry_out(self, home: PortalRecord, preview: Preview) -> Reevaluated:
-        """Logs what can be logged of `preview.would`."""
+        """Logs what can be logged of `preview.would`, and links records with `preview.later`.
+
+        Some at a time; what breaks it off leaves the rest as it was, to be found by the next preview.
+        """
         done = Reevaluated()
         for start in range(0, len(preview.would), PAGE):
             some = preview.would[start : start + PAGE]

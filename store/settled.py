@@ -16,7 +16,8 @@ __all__ = ["Settled"]
 class Settled:
     """An entry with its decisions, and what was read from its content if any of them logs it.
 
-    `waits` names the portals whose decision a parent may still change, with the keyed hashes of the ids it would have.
+    `hashes` are keyed hashes of outside addresses, by which its decisions are found. `waits` names the portals whose
+    decision a parent may still change, with the keyed hashes of the ids it would have.
     """
 
     entry: Entry

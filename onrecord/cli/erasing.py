@@ -18,6 +18,7 @@ __all__ = ["erase"]
 erase = group("erase", "Erasing people from the log, for good.")
 
 
+# With one command and no callback the group would be that command: `onrecord erase ADDRESS`.
 @erase.callback()
 def erase_itself() -> None:
     """Erasing people from the log, for good."""

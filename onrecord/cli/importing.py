@@ -31,19 +31,19 @@ async def import_file(opened: Opened, path: Path, *, portal: str | None, report:
     with ContactFile(path) as file, _progress(file.size) as progress, _reporting(report, path) as write:
         task = progress.add_task(visible(path.name), total=file.size)
 
+        def say(text: str) -> None:
+            progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
         def on_refused(refused: Refused) -> None:
             write(refused)
             if report is None or counts.refused <= SHOWN:
-                progress.console.print(_sentence(refused), markup=False, emoji=False, highlight=False, soft_wrap=True)
+                say(_sentence(refused))
 
         def on_progress(position: int) -> None:
             progress.update(task, completed=position)
 
         if file.ignored:
-            names = ", ".join(visible(each) for each in file.ignored)
-            progress.console.print(
-                f"columns passed over: {names}", markup=False, emoji=False, highlight=False, soft_wrap=True
-            )
+            say("columns passed over: " + ", ".join(visible(each) for each in file.ignored))
         try:
             await import_contacts(opened.directory, home, file, counts, on_refused=on_refused, on_progress=on_progress)
         finally:

@@ -116,7 +116,7 @@ def decisions(
 
     found = with_store(context, work)
     if as_json:
-        print_json([decision_value(each) for each in found])
+        print_json(_values(found))
     elif found:
         print_table(
             ("at", "decision", "reason", "explanation"),
@@ -143,7 +143,7 @@ def explain(
         print_json(
             {
                 "message_id": found.message_id,
-                "decisions": [decision_value(each) for each in found.decisions],
+                "decisions": _values(found.decisions),
                 "email": email_value(found.emails[0]) if found.emails else None,
                 "explanation": tell(found),
             }

@@ -133,6 +133,7 @@ def portal_set(
 
     The rule has a command of its own: rule set.
     """
+    # Long because every switch is an option, which typer wants as an argument.
     switches = {
         "never_log_scope": never_log_scope,
         "log_internal": log_internal,
