@@ -24,7 +24,11 @@ def template() -> str:
 
 
 def install(folder: Path, *, hostname: str) -> Iterator[tuple[Path, str]]:
-    """Writes everything below `folder` and tells each file and what it is. Raises `SettingsError`, replaces nothing."""
+    """Writes everything below `folder` and tells each file and what it is; replaces nothing.
+
+    Raises `SettingsError`, and then the settings are not there either, so that it can be run again.
+    Raises `StoreUnavailable` when only the database could not be made.
+    """
     path = folder / "onrecord.toml"
     text = re.sub(r'^hostname = ".*"$', f'hostname = "{hostname}"', template(), count=1, flags=re.MULTILINE)
     try:
@@ -37,17 +41,32 @@ def install(folder: Path, *, hostname: str) -> Iterator[tuple[Path, str]]:
         raise SettingsError(f"{path}: cannot be written ({error.strerror}); give a folder that can be") from error
     try:
         settings = load(path)
+        keys = list(make_keys(settings))
     except SettingsError:
         path.unlink()
         raise
     yield path, "the settings, every one explained"
-    yield from make_keys(settings)
+    yield from keys
     migrate(settings.database_url)
     yield Path(settings.database_url.removeprefix("sqlite:///")), "the database"
 
 
 def make_keys(settings: Settings) -> Iterator[tuple[Path, str]]:
-    """The hash key, the local authority and the server certificate; files that are there stay as they are."""
+    """The hash key, the local authority and the server certificate; files that are there stay as they are.
+
+    Raises `SettingsError` when one cannot be written, or an authority is there without a server certificate.
+    """
+    try:
+        yield from _make_keys(settings)
+    except FileExistsError as error:
+        raise SettingsError(
+            f"{error.filename}: is there already without the server certificate; restore that, or move this file away"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: cannot be written ({error.strerror})") from error
+
+
+def _make_keys(settings: Settings) -> Iterator[tuple[Path, str]]:
     key = settings.hash_key_file
     if not key.exists():
         key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
