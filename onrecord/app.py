@@ -15,6 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -73,6 +74,7 @@ def serve(
 
     `companions` are further processes to run beside; `on_decision` is called in the recorder's.
     """
+    # In one piece, because the order is what matters: first all that can be refused, then sockets, then forks.
     _require_siblings()
     _configure_log(settings)
     hash_key = settings.hash_key()
@@ -90,9 +92,7 @@ def serve(
         limit=settings.limits.connections,
         limit_per_address=settings.limits.connections_per_address,
     )
-    wake, ring = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(ring, False)
+    wake, ring = _doorbell()
 
     def close_sockets(*, but: int | None = None) -> None:
         """A port is closed only when nobody has its sockets, so each process keeps none but its own."""
@@ -101,30 +101,28 @@ def serve(
                 for one in each:
                     one.close()
 
-    def worker(number: int) -> Callable[[int], int]:
+    def relay(number: int) -> Child:
         def run(life: int) -> int:
             census.claim(number)
             close_sockets(but=number)
             return _run_relay(settings, certificates, contexts, sockets[number], census, hash_key, ring=ring, life=life)
 
-        return run
+        return Child(name=f"relay {number}", run=run, stage=1)
 
-    def apart(run: Callable[[int], int]) -> Callable[[int], int]:
-        def run_apart(life: int) -> int:
+    def apart(child: Child) -> Child:
+        def run(life: int) -> int:
             close_sockets()
-            return run(life)
+            return child.run(life)
 
-        return run_apart
+        return replace(child, run=run)
 
-    children = [Child(name=f"relay {n}", run=worker(n), stage=1) for n in range(settings.workers)]
-    children.append(
-        Child(name="recorder", run=lambda life: _run_recorder(settings, hash_key, wake, life, on_decision), stage=2)
-    )
-    children += companions
-    for child in children[settings.workers :]:
-        child.run = apart(child.run)
+    def run_recorder(life: int) -> int:
+        return _run_recorder(settings, hash_key, wake, life, on_decision)
+
+    relays = [relay(number) for number in range(settings.workers)]
+    others = [Child(name="recorder", run=run_recorder, stage=2), *companions]
     log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
-
+    children = [*relays, *map(apart, others)]
     return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
 
 
@@ -142,6 +140,7 @@ def _run_relay(
     ring: int,
     life: int,
 ) -> int:
+    # In one piece, so that who depends on whom, and what ends before what, is seen at once.
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECT_AFTER)
 
@@ -151,7 +150,6 @@ def _run_relay(
         database = await Database.open(settings.database_url, migrate_first=False)
         name = f"{time.time_ns():016x}-{os.getpid()}"
         spool = await Spool.open(settings.spools, name, wake=ring, on_trouble=_tell_spool_trouble)
-        providers = {each.name: each for each in settings.provider}
         async with asyncio.TaskGroup() as writers:
             writers.create_task(spool.run())
             async with asyncio.TaskGroup() as tasks:
@@ -173,21 +171,12 @@ def _run_relay(
                     census=census,
                     tasks=tasks,
                 )
-                doors = [
-                    Door(
-                        listener=listener,
-                        sockets=row,
-                        provider=providers[listener.provider] if listener.provider else None,
-                        server_context=certificates.context if certificates else None,
-                    )
-                    for listener, row in zip(settings.listener, sockets, strict=True)
-                ]
                 background = [tasks.create_task(relay.sweep())]
                 if any(each.kind is ListenerKind.SUBMISSION and each.provider is None for each in settings.listener):
                     background.append(tasks.create_task(relay.learn()))
                 if certificates is not None:
                     background.append(tasks.create_task(_watch(certificates, hangup)))
-                await relay.listen(doors, Submission)
+                await relay.listen(_doors(settings, certificates, sockets), Submission)
                 await stop.wait()
                 await relay.stop()
                 for each in background:
@@ -196,6 +185,20 @@ def _run_relay(
         await database.close()
 
     return run_loop(main())
+
+
+def _doors(settings: Settings, certificates: Certificates | None, sockets: Sockets) -> list[Door]:
+    """What each listener's sockets lead to."""
+    providers = {each.name: each for each in settings.provider}
+    return [
+        Door(
+            listener=listener,
+            sockets=row,
+            provider=providers[listener.provider] if listener.provider else None,
+            server_context=certificates.context if certificates else None,
+        )
+        for listener, row in zip(settings.listener, sockets, strict=True)
+    ]
 
 
 async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:
@@ -274,6 +277,14 @@ async def _within(seconds: float, awaitable: Awaitable[Any]) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _doorbell() -> tuple[int, int]:
+    """The ends of a pipe by which relays wake the recorder; who finds it full or empty does not wait."""
+    wake, ring = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(ring, False)
+    return wake, ring
 
 
 def _bind(settings: Settings) -> list[Sockets]:
