@@ -46,11 +46,6 @@ def question(capture: Capture, message: Message) -> Question:
     )
 
 
-def _own(message: Message) -> frozenset[str]:
-    names = {message.message_id} if message.message_id else set()
-    return frozenset(names | {header_print(message)})
-
-
 def decide_each(capture: Capture, message: Message, answers: Iterable[Answer]) -> tuple[Decision, ...]:
     """The decisions of the portals that the message concerns: those of which a user takes part in it (rules.md 3.9),
     and those whose capture address it was sent to.
@@ -79,6 +74,32 @@ def decide(capture: Capture, message: Message, answer: Answer) -> Decision:
     return ruled if ruled.outcome is Outcome.LOG else copy
 
 
+def waits_for_parents(decision: Decision, message: Message, answer: Answer) -> bool:
+    """Whether a parent that is logged later may change the decision (rules.md 4.5)."""
+    if decision.direction is not Direction.INCOMING or not message.parents:
+        return False
+    if decision.outcome is not Outcome.LOG:
+        return decision.reason is Reason.PENDING_PARENT and _is_missing_parents(answer)
+    # Who is no contact of the thread may become one, by what is logged in it meanwhile.
+    is_matched = decision.reason is Reason.REPLY_TO_LOGGED and Flag.UNMATCHED_SENDER not in decision.flags
+    is_known = answer.thread is not None and bool(answer.thread.ancestors)
+    return _is_missing_parents(answer) or (is_known and not is_matched)
+
+
+def needs_proof(decision: Decision) -> bool:
+    """Whether a proof of the author (`Capture.proof`), where the capture has none yet, may change the decision."""
+    return Flag.UNAUTHENTICATED in decision.flags or decision.reason in (
+        Reason.UNAUTHENTICATED_SENDER,
+        Reason.CAPTURE_SENDER_UNVERIFIED,
+    )
+
+
+def _own(message: Message) -> frozenset[str]:
+    """What a record of the message itself would be known by."""
+    names = {message.message_id} if message.message_id else set()
+    return frozenset(names | {header_print(message)})
+
+
 def _decide(case: Case) -> Decision:
     """The decision by the portal's rule."""
     capture, message, answer = case.capture, case.message, case.answer
@@ -102,26 +123,6 @@ def _decide(case: Case) -> Decision:
     if capture.login is not None and capture.mailbox is None:
         return _submitted_for_another(case)
     return _incoming(case)
-
-
-def waits_for_parents(decision: Decision, message: Message, answer: Answer) -> bool:
-    """Whether a parent that is logged later may change the decision (rules.md 4.5)."""
-    if decision.direction is not Direction.INCOMING or not message.parents:
-        return False
-    if decision.outcome is not Outcome.LOG:
-        return decision.reason is Reason.PENDING_PARENT and _is_missing_parents(answer)
-    # Who is no contact of the thread may become one, by what is logged in it meanwhile.
-    is_matched = decision.reason is Reason.REPLY_TO_LOGGED and Flag.UNMATCHED_SENDER not in decision.flags
-    is_known = answer.thread is not None and bool(answer.thread.ancestors)
-    return _is_missing_parents(answer) or (is_known and not is_matched)
-
-
-def needs_proof(decision: Decision) -> bool:
-    """Whether a proof of the author (`Capture.proof`), where the capture has none yet, may change the decision."""
-    return Flag.UNAUTHENTICATED in decision.flags or decision.reason in (
-        Reason.UNAUTHENTICATED_SENDER,
-        Reason.CAPTURE_SENDER_UNVERIFIED,
-    )
 
 
 def _is_missing_parents(answer: Answer) -> bool:

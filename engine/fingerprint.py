@@ -69,10 +69,6 @@ def submitted_key(print_: str) -> str:
     return _hash("submitted", print_)
 
 
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def normalised_subject(subject: str) -> str:
     """The subject without reply and forward marks, white space folded, in one case."""
     return MARKS.sub("", " ".join(subject.split())).casefold()
@@ -88,3 +84,7 @@ def date_of(message: Message) -> datetime | None:
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -87,6 +87,10 @@ class Columns:
         )
 
 
+class _TooLong(Exception):
+    """A record that goes on and on."""
+
+
 class ContactFile:
     """An open CSV file, read once from the start. Opening it raises `DirectoryError`, as does a useless header."""
 
@@ -210,45 +214,6 @@ class ContactFile:
         return line
 
 
-class _TooLong(Exception):
-    """A record that goes on and on."""
-
-
-def _columns(path: Path, names: list[str]) -> tuple[Columns, list[str]]:
-    """The columns by their names, and the names that say nothing to us. Raises `DirectoryError`."""
-    places: dict[str, int] = {}
-    others: list[int] = []
-    ignored: list[str] = []
-    kinds = {"primary": PRIMARY, "name": NAME, "first_name": FIRST_NAME, "last_name": LAST_NAME, "owner": OWNER}
-    for place, name in enumerate(names):
-        key = "".join(each for each in name.casefold() if each.isalnum())
-        kind = next((kind for kind, known in kinds.items() if key in known), None)
-        if key in OTHERS or OTHER_NUMBERED.fullmatch(key) or (kind == "primary" and kind in places):
-            others.append(place)
-        elif kind is not None and kind not in places:
-            places[kind] = place
-        elif key:
-            ignored.append(name.strip())
-    if "primary" not in places:
-        shown = ", ".join(repr(name.strip()[:40]) for name in names[:10])
-        raise DirectoryError(
-            f'{path}: none of its columns is "email"; the first line has: {shown}. '
-            'Name the columns there, such as: email,name,"other addresses",owner'
-        )
-    return (
-        Columns(
-            count=len(names),
-            primary=places["primary"],
-            others=tuple(others),
-            name=places.get("name"),
-            first_name=places.get("first_name"),
-            last_name=places.get("last_name"),
-            owner=places.get("owner"),
-        ),
-        ignored,
-    )
-
-
 async def import_contacts(
     directory: Directory,
     home: PortalRecord,
@@ -293,3 +258,38 @@ async def _import_batch(
             counts.added += 1
         else:
             counts.present += 1
+
+
+def _columns(path: Path, names: list[str]) -> tuple[Columns, list[str]]:
+    """The columns by their names, and the names that say nothing to us. Raises `DirectoryError`."""
+    places: dict[str, int] = {}
+    others: list[int] = []
+    ignored: list[str] = []
+    kinds = {"primary": PRIMARY, "name": NAME, "first_name": FIRST_NAME, "last_name": LAST_NAME, "owner": OWNER}
+    for place, name in enumerate(names):
+        key = "".join(each for each in name.casefold() if each.isalnum())
+        kind = next((kind for kind, known in kinds.items() if key in known), None)
+        if key in OTHERS or OTHER_NUMBERED.fullmatch(key) or (kind == "primary" and kind in places):
+            others.append(place)
+        elif kind is not None and kind not in places:
+            places[kind] = place
+        elif key:
+            ignored.append(name.strip())
+    if "primary" not in places:
+        shown = ", ".join(repr(name.strip()[:40]) for name in names[:10])
+        raise DirectoryError(
+            f'{path}: none of its columns is "email"; the first line has: {shown}. '
+            'Name the columns there, such as: email,name,"other addresses",owner'
+        )
+    return (
+        Columns(
+            count=len(names),
+            primary=places["primary"],
+            others=tuple(others),
+            name=places.get("name"),
+            first_name=places.get("first_name"),
+            last_name=places.get("last_name"),
+            owner=places.get("owner"),
+        ),
+        ignored,
+    )

@@ -64,28 +64,6 @@ async def insert_contact(
     await connection.execute(insert(schema.contact_address), rows)
 
 
-async def _refuse_taken(connection: AsyncConnection, home: PortalRecord, forms: Iterable[str]) -> None:
-    table, contact = schema.contact_address, schema.contact
-    held = select(table.c.written, contact.c.primary_address).join(contact, contact.c.id == table.c.contact)
-    row = (await connection.execute(held.where(table.c.portal == home.id, table.c.canonical.in_(forms)))).first()
-    if row is not None:
-        raise DirectoryError(
-            f"{row[0]} belongs to the contact {row[1]} already; an address is on one contact only, leave it out"
-        )
-
-
-async def _owner_id(connection: AsyncConnection, home: PortalRecord, owner: str) -> int:
-    table = schema.user_address
-    found = select(table.c.user).where(table.c.portal == home.id, table.c.canonical == home.canonical(owner))
-    identifier: int | None = await connection.scalar(found.order_by(table.c.user))
-    if identifier is None:
-        raise DirectoryError(f"the owner {owner!r} is no user of {home.name}; see: onrecord user list")
-    return identifier
-
-
-# -- addresses that were erased ---------------------------------------------------------------------------------------
-
-
 async def find_erased(
     connection: AsyncConnection, home: PortalRecord, forms: Iterable[str], hash_key: bytes
 ) -> dict[str, str]:
@@ -131,3 +109,22 @@ async def _contact_records(connection: AsyncConnection, home: PortalRecord, rows
         )
         for row in rows
     ]
+
+
+async def _refuse_taken(connection: AsyncConnection, home: PortalRecord, forms: Iterable[str]) -> None:
+    table, contact = schema.contact_address, schema.contact
+    held = select(table.c.written, contact.c.primary_address).join(contact, contact.c.id == table.c.contact)
+    row = (await connection.execute(held.where(table.c.portal == home.id, table.c.canonical.in_(forms)))).first()
+    if row is not None:
+        raise DirectoryError(
+            f"{row[0]} belongs to the contact {row[1]} already; an address is on one contact only, leave it out"
+        )
+
+
+async def _owner_id(connection: AsyncConnection, home: PortalRecord, owner: str) -> int:
+    table = schema.user_address
+    found = select(table.c.user).where(table.c.portal == home.id, table.c.canonical == home.canonical(owner))
+    identifier: int | None = await connection.scalar(found.order_by(table.c.user))
+    if identifier is None:
+        raise DirectoryError(f"the owner {owner!r} is no user of {home.name}; see: onrecord user list")
+    return identifier

@@ -106,13 +106,6 @@ def checked_address(text: str) -> str:
         raise DirectoryError(f"{text!r} is no e-mail address: {error} Write it as name@domain.") from error
 
 
-@lru_cache(maxsize=16384)
-def _checked_domain(domain: str) -> str:
-    """The domain as it is kept. Raises `EmailNotValidError`."""
-    checked = validate_email(f"x@{domain}", check_deliverability=False, test_environment=True)
-    return checked.domain
-
-
 def checked_name(text: str | None) -> str | None:
     """A name on one line; `None` for an empty one. Raises `DirectoryError`."""
     name = " ".join((text or "").split())
@@ -199,3 +192,10 @@ def switches_of(value: dict[str, Any]) -> Switches:
     if "never_log_scope" in known:
         known["never_log_scope"] = NeverLogScope(known["never_log_scope"])
     return replace(Switches(), **known)
+
+
+@lru_cache(maxsize=16384)
+def _checked_domain(domain: str) -> str:
+    """The domain as it is kept. Raises `EmailNotValidError`."""
+    checked = validate_email(f"x@{domain}", check_deliverability=False, test_environment=True)
+    return checked.domain

@@ -68,6 +68,23 @@ async def forget_old_emails(connection: AsyncConnection, *, older_than: float) -
     return len(emails)
 
 
+async def forget_unused(connection: AsyncConnection, parts: Iterable[tuple[int, str]]) -> None:
+    """Removes content, by portal and hash, that no record has."""
+    email, attachment, part = schema.email, schema.attachment, schema.content_part
+    by_portal: dict[int, list[str]] = {}
+    for portal, hash_ in parts:
+        by_portal.setdefault(portal, []).append(hash_)
+    for portal, hashes in by_portal.items():
+        attached = exists().where(
+            attachment.c.content == part.c.hash, attachment.c.email == email.c.id, email.c.portal == portal
+        )
+        whole = exists().where(email.c.content == part.c.hash, email.c.portal == portal)
+        for some in slices(hashes):
+            await connection.execute(
+                delete(part).where(part.c.portal == portal, part.c.hash.in_(some), ~or_(whole, attached))
+            )
+
+
 async def _old_emails(connection: AsyncConnection, older_than: float) -> list[int]:
     """Ids of old records of one portal, the oldest first: by portal, because the index is."""
     email = schema.email
@@ -86,20 +103,3 @@ async def _parts_of(connection: AsyncConnection, emails: Sequence[int]) -> set[t
     attached = select(email.c.portal, attachment.c.content).join(email, email.c.id == attachment.c.email)
     found = [*await connection.execute(whole), *await connection.execute(attached.where(email.c.id.in_(emails)))]
     return {(portal, hash_) for portal, hash_ in found if hash_ is not None}
-
-
-async def forget_unused(connection: AsyncConnection, parts: Iterable[tuple[int, str]]) -> None:
-    """Removes content, by portal and hash, that no record has."""
-    email, attachment, part = schema.email, schema.attachment, schema.content_part
-    by_portal: dict[int, list[str]] = {}
-    for portal, hash_ in parts:
-        by_portal.setdefault(portal, []).append(hash_)
-    for portal, hashes in by_portal.items():
-        attached = exists().where(
-            attachment.c.content == part.c.hash, attachment.c.email == email.c.id, email.c.portal == portal
-        )
-        whole = exists().where(email.c.content == part.c.hash, email.c.portal == portal)
-        for some in slices(hashes):
-            await connection.execute(
-                delete(part).where(part.c.portal == portal, part.c.hash.in_(some), ~or_(whole, attached))
-            )

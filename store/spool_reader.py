@@ -143,16 +143,16 @@ def remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(home)
 
 
+def generations(home: Path) -> Iterator[Path]:
+    """The files of the generations in a writer's folder, in no order."""
+    return (path for path in home.glob("*.sqlite") if path.stem.isdigit())
+
+
 def _homes(folder: Path) -> list[Path]:
     try:
         return sorted(home for home in folder.iterdir() if home.is_dir())
     except FileNotFoundError:
         return []
-
-
-def generations(home: Path) -> Iterator[Path]:
-    """The files of the generations in a writer's folder, in no order."""
-    return (path for path in home.glob("*.sqlite") if path.stem.isdigit())
 
 
 def _is_held(path: Path) -> bool:

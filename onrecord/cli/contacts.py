@@ -72,23 +72,6 @@ def contact_list(
     with_store(context, work)
 
 
-async def _contact_pages(opened: Opened, portal: str | None, limit: int | None) -> AsyncIterator[list[ContactRecord]]:
-    """All contacts in pages, so that a million of them take no more memory than a thousand."""
-    after, left = 0, limit
-    while left is None or left > 0:
-        page = await opened.directory.contacts(portal, after=after, limit=PAGE if left is None else min(PAGE, left))
-        if not page:
-            return
-        yield page
-        after = page[-1].id
-        left = None if left is None else left - len(page)
-
-
-async def _each(page: list[ContactRecord]) -> AsyncIterator[ContactRecord]:
-    for record in page:
-        yield record
-
-
 @contact.command("show")
 def contact_show(
     context: typer.Context,
@@ -98,21 +81,6 @@ def contact_show(
 ) -> None:
     """Shows a contact."""
     _show_contact(with_store(context, lambda opened: opened.directory.contact(portal, address)), as_json)
-
-
-def _show_contact(record: ContactRecord, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(record))
-        return
-    print_pairs(
-        (
-            ("primary", record.primary),
-            ("other addresses", record.addresses[1:]),
-            ("name", record.name),
-            ("owner", record.owner),
-            ("portal", record.portal),
-        )
-    )
 
 
 @contact.command("import")
@@ -139,3 +107,35 @@ def contact_import(
         await import_file(opened, file, portal=portal, report=report, as_json=as_json)
 
     with_store(context, work)
+
+
+async def _contact_pages(opened: Opened, portal: str | None, limit: int | None) -> AsyncIterator[list[ContactRecord]]:
+    """All contacts in pages, so that a million of them take no more memory than a thousand."""
+    after, left = 0, limit
+    while left is None or left > 0:
+        page = await opened.directory.contacts(portal, after=after, limit=PAGE if left is None else min(PAGE, left))
+        if not page:
+            return
+        yield page
+        after = page[-1].id
+        left = None if left is None else left - len(page)
+
+
+async def _each(page: list[ContactRecord]) -> AsyncIterator[ContactRecord]:
+    for record in page:
+        yield record
+
+
+def _show_contact(record: ContactRecord, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(record))
+        return
+    print_pairs(
+        (
+            ("primary", record.primary),
+            ("other addresses", record.addresses[1:]),
+            ("name", record.name),
+            ("owner", record.owner),
+            ("portal", record.portal),
+        )
+    )

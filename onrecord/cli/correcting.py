@@ -68,11 +68,6 @@ def email_resume_thread(context: typer.Context, identifier: Identifier) -> None:
     typer.echo(f"the thread of email {identifier} is logged again")
 
 
-def _correct(context: typer.Context, change: Callable[[Corrections], Awaitable[T]]) -> T:
-    """Makes one change; what it gives back."""
-    return with_store(context, lambda opened: change(Corrections(opened.database, opened.directory)))
-
-
 def audit(
     context: typer.Context,
     portal: PortalName = None,
@@ -98,3 +93,8 @@ def audit(
         )
     else:
         complain("nothing was changed yet")
+
+
+def _correct(context: typer.Context, change: Callable[[Corrections], Awaitable[T]]) -> T:
+    """Makes one change; what it gives back."""
+    return with_store(context, lambda opened: change(Corrections(opened.database, opened.directory)))

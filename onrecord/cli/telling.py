@@ -78,15 +78,6 @@ def tell(found: Explanation) -> str:
     return " ".join(sentences)
 
 
-def _tell_gap(gap: GapRecord) -> str:
-    why = GAPS.get(gap.kind, gap.kind)
-    cause = f" ({gap.cause})" if gap.cause else ""
-    sentence = f"Missing from the log: a message with this id passed at {moment(gap.at)}, but {why}{cause}."
-    if gap.value.outcome is Outcome.LOG:
-        sentence += f" It was to be logged: {explain(gap.value).removeprefix('Logged: ')}"
-    return sentence
-
-
 def nothing_known(message_id: str) -> str:
     """What an id that is not found may mean."""
     return (
@@ -94,3 +85,12 @@ def nothing_known(message_id: str) -> str:
         "seen it (yet), or no user of this portal took part in it, or it was not logged and the decision is older than "
         "the time for which these are kept (recorder.keep_skipped_days)."
     )
+
+
+def _tell_gap(gap: GapRecord) -> str:
+    why = GAPS.get(gap.kind, gap.kind)
+    cause = f" ({gap.cause})" if gap.cause else ""
+    sentence = f"Missing from the log: a message with this id passed at {moment(gap.at)}, but {why}{cause}."
+    if gap.value.outcome is Outcome.LOG:
+        sentence += f" It was to be logged: {explain(gap.value).removeprefix('Logged: ')}"
+    return sentence
