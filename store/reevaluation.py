@@ -9,7 +9,7 @@ in a message that still waits for its parent. Records of the log get the contact
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,12 @@ from store import schema
 from store.database import Database, slices
 from store.directory import Directory
 from store.directory_record import PortalRecord
-from store.hashes import keyed_hash
+from store.kept_facts import People, decision_hashes, decision_pages, portal_today, thread_contacts
 from store.later_contacts import LaterContact, find_later_contacts
 
 __all__ = ["Preview", "Reevaluated", "Reevaluation", "Would"]
 
-PAGE = 500  # decisions judged at once
+PAGE = 500  # decisions carried out in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +89,11 @@ class Reevaluation:
         """What the portal's lists and switches of today would log under `rule`, else under its own."""
         preview = Preview()
         async with self._database.read() as connection:
-            portal = await _portal(connection, home, rule)
-            people = await _People.load(connection, home.id, self._hash_key)
-            async for rows in _pages(connection, home.id, since):
-                hashes = await _hashes(connection, [row.id for row in rows])
-                threads = await _threads(connection, home.id, set().union(*hashes.values()))
+            portal = await portal_today(connection, home, rule)
+            people = await People.load(connection, home.id, self._hash_key)
+            async for rows in decision_pages(connection, home.id, since):
+                hashes = await decision_hashes(connection, [row.id for row in rows])
+                threads = await thread_contacts(connection, home.id, set().union(*hashes.values()))
                 for row in rows:
                     preview.decisions += 1
                     _judge(preview, portal, people, row, hashes.get(row.id, frozenset()), threads)
@@ -170,12 +170,12 @@ def _as_logged(would: Would) -> Decision:
 
 
 def _judge(
-    preview: Preview, portal: Portal, people: _People, row: Any, hashes: frozenset[str], threads: Mapping[str, set[int]]
+    preview: Preview, portal: Portal, people: People, row: Any, hashes: frozenset[str], threads: Mapping[str, set[int]]
 ) -> None:
     decision = Decision.from_json(row.value)
     user = people.users.get(decision.user.id) if decision.user is not None else None
     mine = [people.contacts[each.id] for each in decision.contacts if each.id in people.contacts]
-    new = [each for each in people.made_since(hashes) if each not in mine]
+    new = [each for each in people.named_by(hashes) if each not in mine]
     in_threads = {contact for hash_ in hashes for contact in threads.get(hash_, ())}
     kept = Kept(
         decision=decision,
@@ -214,121 +214,6 @@ def _reason(kept: Kept) -> Reason:
     if kept.decision.direction is Direction.OUTGOING:
         return Reason.SENT_TO_CONTACT
     return Reason.REPLY_TO_LOGGED if kept.answers_logged else Reason.RECEIVED_FROM_CONTACT
-
-
-# -- what is known ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _People:
-    """Contacts and users of the portal by id, and contacts by the keyed hashes of their addresses."""
-
-    contacts: dict[int, Contact]
-    users: dict[int, User]
-    by_hash: dict[str, int]
-
-    @classmethod
-    async def load(cls, connection: AsyncConnection, portal: int, hash_key: bytes) -> _People:
-        contact, held = schema.contact, schema.contact_address
-        forms: dict[int, set[str]] = {}
-        by_hash: dict[str, int] = {}
-        for identifier, form in await connection.execute(
-            select(held.c.contact, held.c.canonical).where(held.c.portal == portal)
-        ):
-            forms.setdefault(identifier, set()).add(form)
-            by_hash[keyed_hash(hash_key, form)] = identifier
-        rows = await connection.execute(select(contact).where(contact.c.portal == portal))
-        contacts = {
-            row.id: Contact(
-                id=row.id, primary=row.primary_address, addresses=frozenset(forms.get(row.id, ())), owner=row.owner
-            )
-            for row in rows
-        }
-        return cls(contacts, await _users(connection, portal), by_hash)
-
-    def made_since(self, hashes: Iterable[str]) -> list[Contact]:
-        found = sorted({self.by_hash[each] for each in hashes if each in self.by_hash})
-        return [self.contacts[each] for each in found]
-
-
-async def _users(connection: AsyncConnection, portal: int) -> dict[int, User]:
-    address, entry = schema.user_address, schema.never_log
-    connected: dict[int, set[str]] = {}
-    lists: dict[int, list[str]] = {}
-    mine = select(address.c.user, address.c.canonical).where(address.c.portal == portal, address.c.kind == "connected")
-    for user, form in await connection.execute(mine):
-        connected.setdefault(user, set()).add(form)
-    personal = select(entry.c.user, entry.c.entry).where(entry.c.portal == portal, entry.c.user.is_not(None))
-    for user, text in await connection.execute(personal):
-        lists.setdefault(user, []).append(text)
-    return {
-        row.id: User(
-            id=row.id,
-            account=row.account,
-            connected=frozenset(connected.get(row.id, ())),
-            personal_email_access=row.personal_email_access,
-            active=row.active,
-            never_log=tuple(lists.get(row.id, ())),
-        )
-        for row in await connection.execute(select(schema.user).where(schema.user.c.portal == portal))
-    }
-
-
-async def _portal(connection: AsyncConnection, home: PortalRecord, rule: Rule | None) -> Portal:
-    table = schema.never_log
-    entries = select(table.c.entry).where(table.c.portal == home.id, table.c.user.is_(None))
-    return Portal(
-        id=home.id,
-        name=home.name,
-        rule=rule or home.rule,
-        switches=home.switches,
-        never_log=tuple((await connection.scalars(entries)).all()),
-        subaddressed_domains=frozenset(home.subaddressed_domains),
-    )
-
-
-async def _pages(connection: AsyncConnection, portal: int, since: float) -> AsyncIterator[Sequence[Any]]:
-    table, after = schema.decision, 0
-    wanted = select(table.c.id, table.c.key, table.c.at, table.c.value)
-    while True:
-        mine = wanted.where(table.c.portal == portal, table.c.at >= since, table.c.id > after)
-        rows = (await connection.execute(mine.order_by(table.c.id).limit(PAGE))).all()
-        if not rows:
-            return
-        yield rows
-        after = rows[-1].id
-
-
-async def _hashes(connection: AsyncConnection, decisions: Sequence[int]) -> dict[int, frozenset[str]]:
-    table = schema.decision_hash
-    found: dict[int, set[str]] = {}
-    for some in slices(decisions):
-        for decision, hash_ in await connection.execute(
-            select(table.c.decision, table.c.hash).where(table.c.decision.in_(some))
-        ):
-            found.setdefault(decision, set()).add(hash_)
-    return {decision: frozenset(hashes) for decision, hashes in found.items()}
-
-
-async def _threads(connection: AsyncConnection, portal: int, hashes: set[str]) -> dict[str, set[int]]:
-    """For ids of messages that were not logged: the contacts of the threads of the logged messages they answer."""
-    answers, named, email, linked = schema.unlogged, schema.email_id, schema.email, schema.email_contact
-    other = email.alias()
-    found: dict[str, set[int]] = {}
-    for some in slices(hashes):
-        wanted = (
-            select(answers.c.hash, linked.c.contact)
-            .join(named, (named.c.portal == answers.c.portal) & (named.c.hash == answers.c.other))
-            .join(email, email.c.id == named.c.email)
-            .join(other, (other.c.portal == email.c.portal) & (other.c.thread == email.c.thread))
-            .join(linked, linked.c.email == other.c.id)
-            .where(answers.c.portal == portal, answers.c.hash.in_(some), answers.c.is_same.is_(False))
-            .where(other.c.deleted_at.is_(None), linked.c.is_unlinked.is_(False))
-            .distinct()
-        )
-        for hash_, contact in await connection.execute(wanted):
-            found.setdefault(hash_, set()).add(contact)
-    return found
 
 
 async def _records(connection: AsyncConnection, portal: int, some: Sequence[Would]) -> dict[int, int]:
