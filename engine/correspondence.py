@@ -8,7 +8,7 @@ from engine.decision import Flag, Reason
 from engine.directory import Switches
 from engine.message import Message
 
-__all__ = ["is_list_mail", "kinds", "never_logged"]
+__all__ = ["is_list_mail", "kinds", "why_no_correspondence"]
 
 BULK = (b"bulk", b"junk", b"list")
 AUTOMATIC = (b"x-autoreply", b"x-autorespond")  # Gmail, and older vacation programs
@@ -24,8 +24,8 @@ KINDS = {
 }
 
 
-def never_logged(message: Message) -> Reason | None:
-    """Delivery reports and read receipts (RFC 6522 §3, RFC 3464 §2, RFC 8098 §3).
+def why_no_correspondence(message: Message) -> Reason | None:
+    """The reason to skip delivery reports and read receipts (RFC 6522 §3, RFC 3464 §2, RFC 8098 §3), else `None`.
 
     A report that does not name its kind is a bounce: that is what old mailers leave out.
     """

@@ -12,7 +12,7 @@ from dataclasses import replace
 from engine.attribution import attribute_incoming, attribute_outgoing
 from engine.capture import Capture, Folder
 from engine.case import Case, Contacts, openers, why_not
-from engine.correspondence import is_list_mail, kinds, never_logged
+from engine.correspondence import is_list_mail, kinds, why_no_correspondence
 from engine.decision import Decision, Direction, Flag, Outcome, Reason, Source
 from engine.directory import Answer, Contact, Question, Rule, User
 from engine.explicit import decide_copy
@@ -107,7 +107,7 @@ def _decide(case: Case) -> Decision:
         return case.skip(Reason.NOT_DELIVERED)
     if capture.folder is not None:
         return case.skip(FOLDERS[capture.folder])
-    if (reason := never_logged(message)) is not None:
+    if (reason := why_no_correspondence(message)) is not None:
         return case.skip(reason)
     parties = case.parties
     if not parties.authors:

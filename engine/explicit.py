@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.attribution import Attributed, attribute_incoming, attribute_outgoing
 from engine.case import Case, Contacts, openers
-from engine.correspondence import is_list_mail, kinds, never_logged
+from engine.correspondence import is_list_mail, kinds, why_no_correspondence
 from engine.decision import Attribution, Decision, Direction, Flag, Reason
 from engine.directory import Contact, User
 
@@ -57,7 +57,7 @@ def prove_sender(case: Case) -> Sender | Refusal:
 def decide_copy(case: Case) -> Decision:
     """A message that was sent to the BCC address as well: logged to everybody it is addressed to (7.1)."""
     direction = Direction.OUTGOING
-    if (reason := never_logged(case.message)) is not None:
+    if (reason := why_no_correspondence(case.message)) is not None:
         return case.skip(reason)
     if not case.parties.authors:
         return case.skip(Reason.UNPARSEABLE)
@@ -88,7 +88,7 @@ def decide_original(case: Case, forwarder: User, *, is_attached: bool) -> Decisi
     What stands in the text of a forward is the forwarder's claim: it is flagged, and never attributed to somebody else.
     """
     parties = case.parties
-    if (reason := never_logged(case.message)) is not None:
+    if (reason := why_no_correspondence(case.message)) is not None:
         return case.skip(reason, None, forwarder)
     if not parties.authors:
         return case.skip(Reason.FORWARD_NOT_PARSED, None, forwarder)

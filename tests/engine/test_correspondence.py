@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import read
-from engine.correspondence import is_list_mail, kinds, never_logged
+from engine.correspondence import is_list_mail, kinds, why_no_correspondence
 from engine.decision import Flag, Reason
 from engine.directory import Switches
 
@@ -29,11 +29,11 @@ def header(*lines: str) -> bytes:
     ],
 )
 def test_delivery_reports_and_receipts_are_no_correspondence(content_type: str, reason: Reason | None) -> None:
-    assert never_logged(read(header(f"Content-Type: {content_type}"))) is reason
+    assert why_no_correspondence(read(header(f"Content-Type: {content_type}"))) is reason
 
 
 def test_a_message_without_content_type_is_correspondence() -> None:
-    assert never_logged(read(header("From: kim@cust.example"))) is None
+    assert why_no_correspondence(read(header("From: kim@cust.example"))) is None
 
 
 @pytest.mark.parametrize("field", ["List-Id: <team.x.example>", "list-post: <mailto:team@x.example>"])
