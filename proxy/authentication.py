@@ -1,4 +1,10 @@
-"""Proving the author of a message that came without a login: DKIM signatures and DMARC policy, by asking DNS."""
+"""Proving the author of a message that came without a login: DKIM signatures and DMARC policy, by asking DNS.
+
+The library that verifies signatures is given no more than it can take: with some messages that are valid, and some keys
+that anybody can publish, its time grows with the square of their size or faster (tests/authentication). So header
+section and body are taken apart here, white space that "relaxed" does not count is folded before, and header sections,
+signatures and keys beyond any use are not tried.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +28,20 @@ from engine.authentication import (
     prove_by_signature,
 )
 from engine.message import Message
+from store.parsing import split
 
 __all__ = ["AuthenticationUnavailable", "Authenticator", "resolver"]
 
 log = structlog.get_logger("authentication")
 
 MAX_SIGNATURES = 5  # of one message; each costs DNS questions and a hash of all of it
+MAX_SIGNATURE = 16384  # octets; those with the largest keys and lists of fields have a tenth of it
+MAX_FIELDS = 2000  # each signature goes through them once for each name that it lists
+MAX_RECORD = 2048  # characters; a key of 8192 bits has 1400, and a longer one takes minutes of arithmetic
 LIFETIME = 5.0  # seconds for one DNS question with its repetitions
 CACHED = 4096
-WHITE_SPACE = re.compile(rb"\s+")
+BLANKS = re.compile(rb"[\t ]+")
+FIELD_END = re.compile(rb"\r?\n(?![\t ])")
 
 Text = Callable[[str], str | None]
 
@@ -73,20 +84,32 @@ class Authenticator:
         return await asyncio.to_thread(self._prove_by_signature, message, octets)
 
     def _prove_by_signature(self, message: Message, octets: bytes) -> Proof | None:
-        signatures = self._verified(message, octets)
+        signatures = self._verified(octets)
         if not signatures:
             return None
         return prove_by_signature(message, signatures, self._policy(message), self._organization)
 
-    def _verified(self, message: Message, octets: bytes) -> list[Signature]:
-        fields = message.header.all(b"dkim-signature")[:MAX_SIGNATURES]
-        return [found for place, field in enumerate(fields) if (found := self._verify(octets, place, field))]
+    def _verified(self, octets: bytes) -> list[Signature]:
+        section, body = split(octets)
+        fields = [each.partition(b":") for each in FIELD_END.split(section) if each]
+        if len(fields) > MAX_FIELDS:
+            return []
+        verifier = dkim.DKIM(timeout=LIFETIME)
+        verifier.headers = [(name.rstrip(b" \t"), value + b"\r\n") for name, _, value in fields]
+        signatures = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"]
+        return [
+            found
+            for place, field in enumerate(signatures[:MAX_SIGNATURES])
+            if len(field) <= MAX_SIGNATURE and (found := self._verify(verifier, body, place, field))
+        ]
 
-    def _verify(self, octets: bytes, place: int, field: bytes) -> Signature | None:
+    def _verify(self, verifier: dkim.DKIM, body: bytes, place: int, field: bytes) -> Signature | None:
+        """What `field`, the signature at that place, says and proves to be true."""
         try:
-            if not dkim.DKIM(octets, timeout=LIFETIME).verify(idx=place, dnsfunc=self._dkim_record):
+            tags = dkim.parse_tag_value(field)
+            verifier.body = BLANKS.sub(b" ", body) if tags.get(b"c", b"").endswith(b"/relaxed") else body
+            if not verifier.verify(idx=place, dnsfunc=self._dkim_record):
                 return None
-            tags = dkim.parse_tag_value(WHITE_SPACE.sub(b" ", field))
         except dkim.DnsTimeoutError as error:
             raise AuthenticationUnavailable("DNS does not answer") from error
         except AuthenticationUnavailable:
@@ -116,7 +139,7 @@ class Authenticator:
         return self._suffixes.privatesuffix(domain) or domain
 
     def _text(self, name: str) -> str | None:
-        """The first TXT record of `name`. Raises `AuthenticationUnavailable`."""
+        """The first TXT record of `name`, unless it is too long. Raises `AuthenticationUnavailable`."""
         try:
             answer = self._resolver.resolve(name, "TXT")
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
@@ -127,5 +150,6 @@ class Authenticator:
             log.info("DNS has no answer", name=name, cause=type(error).__name__)
             return None
         for record in answer:
-            return b"".join(record.strings).decode("utf-8", "replace")
+            text = b"".join(record.strings).decode("utf-8", "replace")
+            return text if len(text) <= MAX_RECORD else None
         return None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from types import FrameType
+from typing import Any
 
+import dkim.canonicalization
 import pytest
 from dns_zone import DnsZone
 from signer import Signer
 
 import engine
 from engine.authentication import Policy, parse_policy
-from proxy.authentication import AuthenticationUnavailable, Authenticator, resolver
+from proxy.authentication import MAX_FIELDS, MAX_RECORD, AuthenticationUnavailable, Authenticator, resolver
 from store.parsing import split
 
 MAIL = b"From: Ann <ann@acme.example>\r\nTo: kim@cust.example\r\nMessage-ID: <1@acme.example>\r\n\r\nHello\r\n"
@@ -107,6 +112,99 @@ class TestSignatures:
         signature = broken[: broken.index(b"From: Ann")]
         await prove(zone, signature * 200 + MAIL)
         assert len(zone.questions) <= 2  # the resolver's cache answers the rest
+
+    async def test_one_whose_name_has_space_behind_it_does_not_stand_for_another(
+        self, zone: DnsZone, acme: Signer, evil: Signer
+    ) -> None:
+        other = acme.sign(MAIL.replace(b"Hello", b"Hallo")).replace(b"DKIM-Signature:", b"DKIM-Signature :")
+        signature = other[: other.index(b"From: Ann")]
+        assert await prove(zone, signature + evil.sign(MAIL)) is None
+
+    async def test_folded_fields_are_signed_as_one(self, zone: DnsZone, acme: Signer) -> None:
+        folded = MAIL.replace(b"To: kim@cust.example", b"To: kim@cust.example,\r\n\tlee@cust.example\r\n ")
+        assert await prove(zone, acme.sign(folded)) == "dkim"
+        assert await prove(zone, acme.sign(folded).replace(b"lee@", b"max@")) is None
+
+
+class TestBounds:
+    """Who has a domain can sign anything and publish any key; no such mail may keep the recorder busy."""
+
+    @pytest.mark.parametrize("count", [1000, 100_000])
+    async def test_blanks_that_do_not_count_are_folded_before_the_library_sees_them(
+        self, zone: DnsZone, acme: Signer, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        octets = acme.sign(MAIL.replace(b"Hello", b"Hello" + b" \t" * 50 + b"Kim"), body=b"relaxed")
+        octets = octets.replace(b" \t" * 50, b" \t" * count)
+        steps = 0
+        strip = dkim.canonicalization.strip_trailing_whitespace
+
+        def counted(content: bytes) -> bytes:
+            nonlocal steps
+            steps += sum(len(blanks) ** 2 for blanks in re.findall(rb"[\t ]+", content))  # what its pattern takes
+            return bytes(strip(content))
+
+        monkeypatch.setattr(dkim.canonicalization, "strip_trailing_whitespace", counted)
+        assert await prove(zone, octets) == "dkim"
+        assert steps <= len(MAIL)
+
+    async def test_where_each_blank_counts_it_does(self, zone: DnsZone, acme: Signer) -> None:
+        octets = acme.sign(MAIL.replace(b"Hello", b"Hello  Kim"))
+        assert await prove(zone, octets) == "dkim"
+        assert await prove(zone, octets.replace(b"Hello  Kim", b"Hello Kim")) is None
+
+    async def test_a_field_of_a_hundred_thousand_lines_takes_steps_in_proportion(
+        self, zone: DnsZone, acme: Signer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        octets = [b"X:" + b"\r\n x" * lines + b"\r\n" + acme.sign(MAIL) for lines in (10, 100_000)]
+        counts = []
+        for each in octets:
+            with monkeypatch.context() as patched:
+                patched.setattr("proxy.authentication.asyncio.to_thread", _here)
+                counts.append(await _steps(zone, each))
+        assert counts[1] <= counts[0] + 100
+
+    async def test_more_fields_than_any_mail_has_are_not_tried(self, zone: DnsZone, acme: Signer) -> None:
+        octets = acme.sign(MAIL)
+        assert await prove(zone, b"X:\r\n" * (MAX_FIELDS - 10) + octets) == "dkim"
+        asked = len(zone.questions)
+        assert await prove(zone, b"X:\r\n" * (MAX_FIELDS + 1) + octets) is None
+        assert len(zone.questions) == asked
+
+    async def test_a_signature_that_lists_more_than_any_does_is_not_tried(self, zone: DnsZone, acme: Signer) -> None:
+        octets = acme.sign(MAIL, fields=("from", "to", *(f"x{number}" for number in range(20))))
+        long = octets.replace(b"h=", b"h=" + b"x:" * 10_000, 1)
+        assert await prove(zone, long) is None
+        assert zone.questions == []
+
+    async def test_a_key_that_would_take_minutes_is_none(self, acme: Signer) -> None:
+        (key, text), policy = next(iter(acme.records.items())), "v=DMARC1; p=reject"
+        for length, expected in ((MAX_RECORD, "dkim"), (MAX_RECORD + 1, None)):
+            padded = text.replace("k=rsa;", "k=rsa; n=" + "x" * (length - len(text) - 4) + ";")
+            assert len(padded) == length
+            with DnsZone({key: padded, "_dmarc.acme.example": policy}) as zone:
+                assert await prove(zone, acme.sign(MAIL)) == expected
+
+
+async def _here(function: Any, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+async def _steps(zone: DnsZone, octets: bytes) -> int:
+    """How many calls of functions a proof takes."""
+    message = engine.read(split(octets)[0])
+    authenticator = Authenticator(resolver((zone.server,)))
+    count = 0
+
+    def called(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += "/dkim/" in frame.f_code.co_filename and event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        assert await authenticator.prove(message, octets, NOBODY) is not None
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 RESULTS = [

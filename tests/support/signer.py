@@ -32,14 +32,19 @@ class Signer:
             f"_dmarc.{domain}": policy,
         }
 
-    def sign(self, message: bytes, *, fields: Sequence[str] = FIELDS, length: bool = False) -> bytes:
-        """The message with a signature on top; `length` leaves room for more text below."""
+    def sign(
+        self, message: bytes, *, fields: Sequence[str] = FIELDS, length: bool = False, body: bytes = b"simple"
+    ) -> bytes:
+        """The message with a signature on top; `length` leaves room for more text below, `body` is how strictly the
+        body counts (RFC 6376 §3.4).
+        """
         present = [name for name in fields if f"\r\n{name}:".encode() in b"\r\n" + message.lower()]
         signature = dkim.sign(
             message,
             self._selector.encode(),
             self.domain.encode(),
             self._key,
+            canonicalize=(b"relaxed", body),
             include_headers=[name.encode() for name in present],
             length=length,
         )
