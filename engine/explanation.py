@@ -35,7 +35,7 @@ BECAUSE = {
     Reason.BULK: "it is bulk mail, and the portal does not log it",
     Reason.CAPTURE_SENDER_NOT_USER: "the sender of the capture is no user of the portal",
     Reason.CAPTURE_SENDER_UNVERIFIED: "nothing proves that the sender of the capture is the user it names",
-    Reason.FORWARD_NOT_PARSED: "no forwarded original was found in it",
+    Reason.FORWARD_NOT_PARSED: "no forwarded original was found in it, or not all of them could be read",
     Reason.ERASED_ADDRESS: "the address was erased and must not come back",
     Reason.NOT_DELIVERED: "the next hop accepted it for no recipient, so it was not sent",
     Reason.UNAUTHENTICATED_SENDER: "nothing proves that whoever stands in From sent it, and the portal asks for proof",

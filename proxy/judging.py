@@ -28,12 +28,11 @@ from engine.message import Message
 from proxy.authentication import AuthenticationUnavailable, Authenticator
 from proxy.verdict import Directory
 from store.entry import Entry, EntryKind
-from store.originals import attached_originals
-from store.parsing import split, unstuff
+from store.originals import find_attached
+from store.parsing import HEADER_OCTETS, split, unstuff
 
 __all__ = ["Judge", "Judged", "Read", "content_of", "header_section"]
 
-HEADER_OCTETS = 1024 * 1024
 CALENDAR = re.compile(rb"text/calendar", re.IGNORECASE)
 Read = Callable[[Entry], Awaitable[dict[str, Any]]]
 
@@ -55,10 +54,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Original:
-    """What was forwarded: its octets, and whether they are the message itself or what the forwarder's client wrote."""
+    """What was forwarded: its octets, and whether they are the message itself or what the forwarder's client wrote; of
+    that there may have been more than is read (`is_cut`).
+    """
 
     octets: bytes
     is_attached: bool
+    is_cut: bool = False
 
 
 class Judge:
@@ -175,13 +177,13 @@ class Judge:
             case = Case.of(_as_forward(capture), message, answer)
             judged = [_judged(entry, case.skip(sender.reason, None, sender.user))]
             return judged, must_ask_again and sender.reason is Reason.CAPTURE_SENDER_UNVERIFIED
-        found = await self._originals(entry, message, octets)
-        if not found:
-            case = Case.of(_as_forward(capture), message, answer)
-            return [_judged(entry, case.skip(Reason.FORWARD_NOT_PARSED, None, sender))], False
+        found, is_all = await self._originals(entry, message, octets)
         judged = []
         for number, original in enumerate(found, 1):
             judged.append(await self._judge_original(entry, number, original, answer, sender))
+        if not is_all:
+            case = Case.of(_as_forward(capture), message, answer)
+            judged.append(_judged(entry, case.skip(Reason.FORWARD_NOT_PARSED, None, sender)))
         return judged, False
 
     async def _forwarder(
@@ -208,27 +210,31 @@ class Judge:
             answers = await self._directory.ask(question)
         return next((each for each in answers if each.portal.id == answer.portal.id), answer)
 
-    async def _originals(self, entry: Entry, message: Message, octets: bytes) -> list[_Original]:
+    async def _originals(self, entry: Entry, message: Message, octets: bytes) -> tuple[list[_Original], bool]:
+        """What was forwarded, and whether that is all of it."""
         if redirected_by(message) is not None:
-            return [_Original(octets=octets, is_attached=True)]
-        attached = await asyncio.to_thread(attached_originals, octets)
+            return [_Original(octets=octets, is_attached=True)], True
+        attached, is_all = await asyncio.to_thread(find_attached, octets)
         if attached:
-            return [_Original(octets=each, is_attached=True) for each in attached]
+            return [_Original(octets=each, is_attached=True) for each in attached], is_all
         parsed = await self._read(entry)
         date = date_of(message)
         zone = _zone(message)
         for text in (parsed["text"], html_text(parsed["html"]) if parsed["html"] else ""):
             if (found := find_inline(text, zone=zone)) is not None:
-                return [_Original(octets=_written(found, text, date), is_attached=False)]
-        return []
+                is_cut = Flag.BODY_TRUNCATED in parsed["flags"]
+                return [_Original(octets=_written(found, text, date), is_attached=False, is_cut=is_cut)], True
+        return [], False
 
     async def _judge_original(
         self, entry: Entry, number: int, original: _Original, answer: Answer, forwarder: User
     ) -> Judged:
-        message = engine.read(split(original.octets)[0])
+        message = engine.read(split(original.octets[:HEADER_OCTETS])[0])
         capture = Capture(source=Source.FORWARD, capture_addresses=frozenset((answer.portal.forward_address or "",)))
         answer = await self._also(answer, message, capture)
         decision = decide_original(Case.of(capture, message, answer), forwarder, is_attached=original.is_attached)
+        if original.is_cut and decision.outcome is Outcome.LOG:
+            decision = replace(decision, flags=decision.flags | {Flag.BODY_TRUNCATED})
         inner = Entry(
             key=f"{entry.key}.{number}",
             at=entry.at,

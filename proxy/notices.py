@@ -39,7 +39,9 @@ WHY = {
     Reason.CAPTURE_SENDER_UNVERIFIED: "nothing proves that it came from you. Send it through the server of your own "
     "domain, or through the relay.",
     Reason.USER_NO_PERMISSION: "you have not given access to personal email.",
-    Reason.FORWARD_NOT_PARSED: "no forwarded original was found in it. Forward the message as an attachment.",
+    Reason.FORWARD_NOT_PARSED: (
+        "no forwarded original was found in it, or not all could be read. Forward each message as an attachment."
+    ),
     Reason.ALL_CONTACTS_NEVER_LOG: "everybody it could be logged to is on the Never Log list.",
     Reason.ERASED_ADDRESS: "everybody it could be logged to was erased, and must not come back.",
 }

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from engine.header import Header, decode_text
 
-__all__ = ["OriginalLimits", "attached_originals"]
+__all__ = ["Attached", "OriginalLimits", "find_attached"]
 
 MAX_BOUNDARY = 200  # RFC 2046 §5.1.1 allows 70 characters
 MESSAGES = frozenset((b"message/rfc822", b"message/global"))  # RFC 2046 §5.2.1, RFC 6532 §3.7
@@ -32,13 +32,23 @@ NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]{0,80}\r?\n|$)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalLimits:
-    """Sizes are octets. What is beyond a limit is left out; `delimiters` are lines that could be a boundary."""
+    """Sizes are octets. What is beyond a limit is left out; `delimiters` are lines that could be a boundary.
 
-    count: int = 20
+    `size` is that of the largest message that the relay takes: whatever fits into a forward is found.
+    """
+
+    count: int = 100
     nesting: int = 20
-    size: int = 50 * 1024 * 1024
-    header: int = 64 * 1024
+    size: int = 150 * 1024 * 1024
+    header: int = 1024 * 1024
     delimiters: int = 100_000
+
+
+class Attached(NamedTuple):
+    """What was found; `is_all` unless a limit left something out."""
+
+    originals: list[bytes]
+    is_all: bool
 
 
 class _Part(NamedTuple):
@@ -49,7 +59,7 @@ class _Part(NamedTuple):
     is_named_only: bool
 
 
-def attached_originals(octets: bytes, limits: OriginalLimits | None = None) -> list[bytes]:
+def find_attached(octets: bytes, limits: OriginalLimits | None = None) -> Attached:
     """The messages attached to the message `octets`, in order.
 
     Parts of type message/rfc822, parts of a digest that name no type, and files called `*.eml` that begin with a header
@@ -57,7 +67,7 @@ def attached_originals(octets: bytes, limits: OriginalLimits | None = None) -> l
     """
     walk = _Walk(octets, limits or OriginalLimits())
     walk.run()
-    return walk.found
+    return Attached(walk.found, walk.is_all)
 
 
 class _Walk:
@@ -72,17 +82,19 @@ class _Walk:
         self._part: _Part | None = None
         self._empty_line = (0, 0)  # the last one found; searched for forwards only
         self.found: list[bytes] = []
+        self.is_all = True
 
     def run(self) -> None:
-        """Fills `found`."""
+        """Fills `found`, and says whether that `is_all`."""
         position = self._open(0) - 1
         for _ in range(self._limits.delimiters):
             start = self._octets.find(b"\n--", position)
-            if start < 0 or len(self.found) >= self._limits.count:
+            if start < 0:
                 break
             position = self._delimiter(start)
         else:
             self._part = None  # more lines than are looked at: where the part ends is not known
+            self.is_all = False
         self._close(len(self._octets))
 
     def _delimiter(self, line_break: int) -> int:
@@ -110,7 +122,9 @@ class _Walk:
             delimiter = self._octets.find(b"\n--", start, end)
             if delimiter >= 0:  # the next part begins within the header of this one
                 return delimiter + 1
-            section = self._octets[start:end] if end - start <= self._limits.header else b""
+            is_readable = end - start <= self._limits.header
+            section = self._octets[start:end] if is_readable else b""
+            self.is_all &= is_readable
         self._begin(Header.read(section), content)
         return content
 
@@ -127,7 +141,9 @@ class _Walk:
         match = BOUNDARY.search(value)
         boundary = (match[1] or match[2] or b"").rstrip() if match else b""
         is_usable = 0 < len(boundary) <= MAX_BOUNDARY and boundary not in self._levels
-        if is_usable and len(self._boundaries) < self._limits.nesting:
+        if is_usable and len(self._boundaries) >= self._limits.nesting:
+            self.is_all = False
+        elif is_usable:
             self._levels[boundary] = len(self._boundaries)
             self._boundaries.append(boundary)
             self._digests.append(is_digest)
@@ -140,12 +156,17 @@ class _Walk:
     def _close(self, end: int) -> None:
         """Ends the part that is being read."""
         part, self._part = self._part, None
-        if part is None or end <= part.start or end - part.start > 2 * self._limits.size:
+        if part is None or end <= part.start:
+            return
+        if end - part.start > 2 * self._limits.size or len(self.found) >= self._limits.count:
+            self.is_all = False
             return
         original = _decoded(self._octets[part.start : end], part.encoding)
         if part.is_named_only and not BEGINS_AS_HEADER.match(original):
             return
-        if 0 < len(original) <= self._limits.size and len(self.found) < self._limits.count:
+        if len(original) > self._limits.size:
+            self.is_all = False
+        elif original:
             self.found.append(original)
 
     def _next_empty_line(self, start: int) -> tuple[int, int]:

@@ -26,9 +26,10 @@ from engine.fingerprint import date_of, essence, header_print, keys
 from engine.header import decode_text, usable_codec
 from engine.message import Message
 
-__all__ = ["PART", "ParseLimits", "clean", "described", "packed", "parse", "split", "unstuff"]
+__all__ = ["HEADER_OCTETS", "PART", "ParseLimits", "clean", "described", "packed", "parse", "split", "unstuff"]
 
 PART = 1024 * 1024  # octets of content in one compressed part
+HEADER_OCTETS = 1024 * 1024  # of a header section that are understood, as many as the relay takes
 MAX_NAME = 255
 # By encoding: the octets for one character at most, four of UTF-8; quoted-printable makes twelve of these, and soft
 # line breaks.
@@ -74,7 +75,7 @@ def parse(octets: bytes, keep: Callable[[str, int, bytes], None], limits: ParseL
     Never raises on bad mail: what cannot be parsed has the flag `unparsed` and `trouble` says why.
     """
     section, body = split(octets)
-    message = engine.read(section)
+    message = engine.read(section[:HEADER_OCTETS])
     flags = set(kinds(message, Switches())[0])
     result = described(message, octets, body, content=_keep(octets, keep))
     needed = _needed(octets, section, message, limits)

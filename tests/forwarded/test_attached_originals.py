@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import originals
-from store.originals import OriginalLimits, attached_originals
+from store.originals import OriginalLimits, find_attached
 
 ORIGINAL = (
     b"Received: from mail.cust.example by mx.acme.example;\r\n Mon, 3 Mar 2025 09:31:01 +0000\r\n"
@@ -23,6 +23,11 @@ ORIGINAL = (
 SECOND = b"From: lee@cust.example\r\nMessage-ID: <2@cust.example>\r\n\r\nHello\r\n"
 TEXT = b"Content-Type: text/plain\r\n\r\nFor the log.\r\n"
 HEAD = b"From: ann@acme.example\r\nTo: fwd-p1@cap.example\r\nMIME-Version: 1.0\r\n"
+
+
+def attached_originals(octets: bytes, limits: OriginalLimits | None = None) -> list[bytes]:
+    """What is found."""
+    return find_attached(octets, limits).originals
 
 
 def multipart(*parts: bytes, kind: bytes = b"mixed", boundary: bytes = b"outer", end: bytes = b"--") -> bytes:
@@ -179,32 +184,38 @@ class TestFiles:
 
 class TestLimits:
     def test_a_number_of_originals_is_enough(self) -> None:
-        octets = mail(*[attached(SECOND)] * 30)
-        assert attached_originals(octets) == [SECOND] * 20
-        assert attached_originals(octets, OriginalLimits(count=3)) == [SECOND] * 3
+        octets = mail(*[attached(SECOND)] * 101)
+        assert find_attached(octets) == ([SECOND] * 100, False)
+        assert find_attached(octets, OriginalLimits(count=101)) == ([SECOND] * 101, True)
 
     def test_one_that_is_too_large_is_left_out_and_the_others_stay(self) -> None:
         octets = mail(attached(ORIGINAL), attached(SECOND))
-        assert attached_originals(octets, OriginalLimits(size=len(SECOND))) == [SECOND]
+        assert find_attached(octets, OriginalLimits(size=len(SECOND))) == ([SECOND], False)
 
     def test_the_limit_is_of_what_was_encoded_too(self) -> None:
         part = attached(base64.encodebytes(ORIGINAL), b"Content-Transfer-Encoding: base64")
-        assert attached_originals(mail(part), OriginalLimits(size=len(ORIGINAL) - 1)) == []
-        assert attached_originals(mail(part), OriginalLimits(size=len(ORIGINAL))) == [ORIGINAL]
+        assert find_attached(mail(part), OriginalLimits(size=len(ORIGINAL) - 1)) == ([], False)
+        assert find_attached(mail(part), OriginalLimits(size=len(ORIGINAL) // 3)) == ([], False)
+        assert find_attached(mail(part), OriginalLimits(size=len(ORIGINAL))) == ([ORIGINAL], True)
 
     def test_deep_nesting_is_not_followed(self) -> None:
         nested = multipart(attached(ORIGINAL), boundary=b"deepest")
         for level in range(1000):
             nested = multipart(nested, boundary=b"level%d" % level)
-        assert attached_originals(HEAD + multipart(nested, attached(SECOND))) == [SECOND]
+        assert find_attached(HEAD + multipart(nested, attached(SECOND))) == ([SECOND], False)
 
     def test_too_many_lines_that_could_be_boundaries_end_the_search(self) -> None:
         octets = mail(attached(SECOND), attached(SECOND + b"--x\r\n" * 100), attached(SECOND))
-        assert attached_originals(octets, OriginalLimits(delimiters=50)) == [SECOND]
+        assert find_attached(octets, OriginalLimits(delimiters=50)) == ([SECOND], False)
 
     def test_a_header_section_that_is_too_long_is_not_read(self) -> None:
-        part = attached(SECOND, b"X: " + b"x" * 70_000)
-        assert attached_originals(mail(part, attached(ORIGINAL))) == [ORIGINAL]
+        octets = mail(attached(SECOND, b"X: " + b"x" * 70_000), attached(ORIGINAL))
+        assert find_attached(octets, OriginalLimits(header=65_536)) == ([ORIGINAL], False)
+        assert find_attached(octets) == ([SECOND, ORIGINAL], True)
+
+    def test_a_forward_to_thousands_is_looked_into(self) -> None:
+        to = b"Cc: " + b", ".join(b"recipient%d@x.example" % number for number in range(5000)) + b"\r\n"
+        assert find_attached(to + mail(attached(SECOND))) == ([SECOND], True)
 
 
 class Counted(bytes):

@@ -179,6 +179,23 @@ class TestForwards:
         assert decision.reason == "forward_not_parsed"
         assert await emails(log) == []
 
+    @pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+    async def test_an_inline_original_that_is_too_long_is_cut_with_a_mark(self, log: JudgedLog, kind: str) -> None:
+        long = "Please send two.\r\n" + "And more of it.\r\n" * 100_000
+        content = inline(kind).replace(b"Please send two.", long.replace("\r\n", "<br>\r\n").encode())
+        (decision,) = await log.pass_by(forward(content))
+        assert sorted(decision.flags) == ["body_truncated", "unverified_forward"]
+        (email,) = await emails(log)
+        assert sorted(email.flags) == ["body_truncated", "unverified_forward"]
+        assert email.text.startswith("Please send two.")
+        assert len(email.text) > 500_000
+
+    async def test_more_attached_originals_than_are_read_leave_a_word_about_the_rest(self, log: JudgedLog) -> None:
+        decisions = await log.pass_by(forward(attached(*(order(f"n{number}") for number in range(101)))))
+        reasons = [each.reason for each in decisions]
+        assert reasons == ["forward_not_parsed"] + ["forwarding_address"] * 100
+        assert len(await emails(log)) == 100
+
     async def test_a_redirect_counts_as_the_redirected_message(self, log: JudgedLog) -> None:
         resent = f"Resent-From: {ANN}\r\nResent-To: {FORWARD}\r\n".encode()
         (decision,) = await log.pass_by(forward(resent + order()))
