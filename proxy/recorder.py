@@ -300,12 +300,15 @@ class Recorder:
             return [Settled(entry=gap, decisions=judged[0].decisions)]
 
     async def _with_content(self, judged: Judged) -> Settled:
-        """Reads the content where a portal logs it, and keeps it where the last word is not said."""
+        """Reads the content where a portal logs it, and keeps it where the last word is not said.
+
+        Nothing of it stays in memory: the originals of a batch of forwards may be as large as the disk.
+        """
         entry = judged.entry
         if judged.message is not None:
             entry = replace(entry, facts=entry.facts | self._recording.message_hashes(judged.message))
         settled = Settled(
-            entry=entry,
+            entry=replace(entry, content=None),
             decisions=judged.decisions,
             hashes=self._recording.hashes(judged.outside),
             waits=judged.waits,

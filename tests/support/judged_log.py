@@ -17,6 +17,7 @@ from proxy.authentication import Authenticator, resolver
 from proxy.recorder import Recorder, RecorderOptions
 from store.database import Database
 from store.lookups import Lookups
+from store.parser import Parser
 from store.recording import Batch, Recording
 from store.spool import Entry, EntryKind
 from store.waiting import Waiting
@@ -56,10 +57,16 @@ def seen_in(mailbox: str, key: str, content: bytes, *, at: float = BEGIN) -> Ent
 
 
 class JudgedLog:
-    """Made inside the event loop that uses it."""
+    """Made inside the event loop that uses it. Unless given a `parser` it parses here, without a process."""
 
     def __init__(
-        self, database: Database, folder: Path, *, nameservers: tuple[str, ...] = (NO_NAMESERVER,), seconds: float = 5.0
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        nameservers: tuple[str, ...] = (NO_NAMESERVER,),
+        seconds: float = 5.0,
+        parser: Parser | None = None,
     ) -> None:
         self.database = database
         self.folder = folder
@@ -72,7 +79,7 @@ class JudgedLog:
             waiting=self.waiting,
             directory=Lookups(database, folder / "bell", HASH_KEY),
             authenticator=Authenticator(resolver(nameservers, seconds=seconds)),
-            parser=InlineParser(),
+            parser=parser or InlineParser(),
             options=RecorderOptions(),
             on_decision=self.told.append,
         )
