@@ -5,6 +5,8 @@
 - A reply to mail data waits for the capture when the message is to be logged (`Tap.deliver`).
 - A capture address is a recipient of ours: accepted here, named to nobody else. A message for nobody else has no
   transaction at the provider: the one that MAIL began there is reset before content is taken.
+- A transaction that ends without a message because every recipient was refused is told of, once (`Wire.undelivered`):
+  most clients give up then and never say DATA.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class MailTransaction:
         self._envelope = Envelope()
         self._recipients_asked = 0
         self._has_left = False
+        self._is_told = False  # the log knows of the transaction already
         self.transfer: Transfer | None = None
         self._to_provider = ToProvider(conversation, self.on_end_of_data, self.forget)
         self._to_log = ToLog(conversation, self.forget)
@@ -175,8 +178,8 @@ class MailTransaction:
         """The answer to DATA: mail data follows, or nothing does."""
         if answer.code == 354:
             self._begin_data()
-        elif self._envelope.recipients and not self._envelope.has_accepted:
-            self._conversation.wire.undelivered(self._envelope)
+        else:
+            self._tell_undelivered()
         self._queue.resolve(place, answer.octets)
         if self.transfer is None:
             self._refuse_sent_ahead()
@@ -195,16 +198,25 @@ class MailTransaction:
     def reset(self) -> None:
         """RSET and EHLO end the transaction, now and once more in their turn: a MAIL before them may be open still."""
         self._recipients_asked = 0
-        self.forget()
         self.discard()
+        self._envelope = Envelope()
 
     def forget(self) -> None:
-        """The transaction has ended."""
+        """The transaction has ended, and every verdict that it had is there."""
+        self._tell_undelivered()
         self._envelope = Envelope()
         self._has_left = False
+        self._is_told = False
+
+    def _tell_undelivered(self) -> None:
+        envelope = self._envelope
+        if not self._is_told and envelope.recipients and not envelope.captures and not envelope.has_accepted:
+            self._is_told = True
+            self._conversation.wire.undelivered(envelope)
 
     def begin(self, *, dot_stuffed: bool) -> Transfer:
         """A message begins: its tap sees the envelope as it is now."""
+        self._is_told = True
         self.destination = self._to_log if self._envelope.is_for_log_only else self._to_provider
         return Transfer(
             self._conversation.wire.tap(self._envelope),
@@ -227,10 +239,12 @@ class MailTransaction:
         self._conversation.drop_provider()
 
     def discard(self) -> None:
-        """The message on its way, if there is one, comes to nothing."""
+        """The message on its way, if there is one, comes to nothing, and so does the transaction."""
         transfer, self.transfer = self.transfer, None
         if transfer is not None and transfer.tap is not None and self._refusal is None:
             transfer.tap.discard()
+        if self._queue.awaited is None:  # else verdicts are to come, and the end in its turn
+            self.forget()
 
     def provider_is_lost(self) -> None:
         """The provider went during mail data: the client is read to the end of it, then told."""

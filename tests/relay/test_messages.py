@@ -202,6 +202,41 @@ class TestRecipients:
             assert await relay.emails() == []
             assert (await client.submit(MESSAGE, b"lee@cust.example")).startswith(b"250")
 
+    @pytest.mark.parametrize("ending", [b"RSET\r\n", b"QUIT\r\n", b"EHLO client.example\r\n"])
+    @pytest.mark.parametrize("asks", [False, True])
+    async def test_a_client_that_gives_up_once_all_are_refused_leaves_one_decision(
+        self, tmp_path: Path, ending: bytes, asks: bool
+    ) -> None:
+        verdicts = {b"kim@cust.example": b"550 5.1.1 no\r\n", b"lee@cust.example": b"450 4.2.1 not now\r\n"}
+        async with (
+            RecordingProvider(verdicts=verdicts) as provider,
+            InProcess(tmp_path, [provider]) as relay,
+            Client(relay.port) as client,
+        ):
+            await client.begin()
+            await client.say(b"MAIL FROM:<ann@acme.example>\r\n")
+            for address, verdict in verdicts.items():
+                assert await client.say(b"RCPT TO:<" + address + b">\r\n") == verdict
+            if asks:
+                assert (await client.say(b"DATA\r\n")).startswith(b"554")
+            assert (await client.say(ending))[:1] == b"2"
+            (decision,) = await relay.decisions()
+            assert (decision.decision, decision.reason) == ("skip", "not_delivered")
+            assert await relay.emails() == []
+
+    async def test_a_client_that_gives_up_though_somebody_was_accepted_leaves_none(self, tmp_path: Path) -> None:
+        async with (
+            RecordingProvider(verdicts={b"kim@cust.example": b"550 5.1.1 no\r\n"}) as provider,
+            InProcess(tmp_path, [provider]) as relay,
+            Client(relay.port) as client,
+        ):
+            await client.begin()
+            await client.address(b"lee@cust.example")
+            assert (await client.say(b"RCPT TO:<kim@cust.example>\r\n")).startswith(b"550")
+            assert (await client.say(b"RSET\r\n")).startswith(b"250")
+            assert (await client.say(b"QUIT\r\n")).startswith(b"221")
+            assert await relay.decisions() == []
+
     async def test_the_null_reverse_path_passes(self, tmp_path: Path) -> None:
         async with (
             RecordingProvider() as provider,

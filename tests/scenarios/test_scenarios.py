@@ -157,6 +157,13 @@ async def _submit(mail: Mail, relay: InProcess, provider: RecordingProvider, rep
         for address in mail.capture_addresses:
             assert (await client.say(b"RCPT TO:<" + address.encode() + b">\r\n")).startswith(b"250 ")
         ended_before = sum(relay.captures.counts.values())
+        if mail.gives_up is not None:
+            if mail.gives_up == "leaves":
+                client.writer.close()
+            else:
+                await client.say(mail.gives_up.encode() + b"\r\n")
+            await relay.until(lambda: sum(relay.captures.counts.values()) > ended_before)
+            return
         answer = await client.say(b"DATA\r\n")
         if set(mail.recipients) <= set(mail.refused) and not mail.capture_addresses:
             assert answer.startswith(b"554")

@@ -37,6 +37,7 @@ EXPECTED_KEYS = frozenset(("decision", "reason", "direction", "contacts", "user"
 MAIL_KEYS = frozenset((
     "mail", "path", "login", "mailbox", "folder", "envelope", "refused", "from", "headers", "message_id", "signed",
     "minutes_ago", "body", "body_kib", "attachment_mib", "attached", "bare", "reply", "reason",
+    "gives_up",
 ))
 ROW_KEYS = MAIL_KEYS | EXPECTED_KEYS | frozenset((
     "id", "shows", "rule", "times", "portal", "users", "contacts_besides", "before", "after", "at_first",
@@ -58,6 +59,7 @@ class Mail:
     recipients: tuple[str, ...]
     capture_addresses: tuple[str, ...]
     refused: tuple[str, ...]
+    gives_up: str | None
     mailboxes: tuple[str, ...]
     folder: str | None
     has_envelope: bool
@@ -171,6 +173,7 @@ class Row:
             recipients=tuple(each for each in envelope if each not in captures),
             capture_addresses=tuple(each for each in envelope if each in captures) if path != "M" else (),
             refused=self.addresses(values.get("refused", ())),
+            gives_up=values.get("gives_up"),
             mailboxes=self.addresses([mailbox] if isinstance(mailbox, str) else mailbox) if path == "M" else (),
             folder=values.get("folder"),
             has_envelope=path in ("R", "G", "X") or "envelope" in values,

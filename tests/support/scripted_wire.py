@@ -183,6 +183,8 @@ class ScriptedWire:
         return self.taps[-1]
 
     def undelivered(self, envelope: Envelope) -> None:
+        self.require(not envelope.has_accepted, "an accepted recipient was told of as undelivered")
+        self.require(all(tap.envelope is not envelope for tap in self.taps), "a message was told of as none")
         self.note(f"undelivered {_written(envelope)}")
 
     def fields(self) -> tuple[bytes, bytes]:
