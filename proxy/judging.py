@@ -220,9 +220,11 @@ class Judge:
         parsed = await self._read(entry)
         date = date_of(message)
         zone = _zone(message)
-        for text in (parsed["text"], html_text(parsed["html"]) if parsed["html"] else ""):
+        longest = max(len(parsed["text"]), len(parsed["html"]))
+        for kind, read in (("text", str), ("html", html_text)):
+            text = read(parsed[kind])
             if (found := find_inline(text, zone=zone)) is not None:
-                is_cut = Flag.BODY_TRUNCATED in parsed["flags"]
+                is_cut = Flag.BODY_TRUNCATED in parsed["flags"] and len(parsed[kind]) == longest
                 return [_Original(octets=_written(found, text, date), is_attached=False, is_cut=is_cut)], True
         return [], False
 

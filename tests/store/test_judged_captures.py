@@ -190,6 +190,15 @@ class TestForwards:
         assert email.text.startswith("Please send two.")
         assert len(email.text) > 500_000
 
+    async def test_one_whose_text_is_whole_has_no_mark_because_the_html_beside_it_is_cut(self, log: JudgedLog) -> None:
+        head, _, block = inline().partition(b"\r\n\r\n")
+        head = head.replace(b"text/plain; charset=utf-8", b"multipart/alternative; boundary=A")
+        rich = b"Content-Type: text/html\r\n\r\n" + b"<p>And more of it.</p>\r\n" * 60_000
+        plain = b"Content-Type: text/plain\r\n\r\n" + block
+        content = head + b"\r\n\r\n--A\r\n" + plain + b"\r\n--A\r\n" + rich + b"\r\n--A--\r\n"
+        (decision,) = await log.pass_by(forward(content))
+        assert sorted(decision.flags) == ["unverified_forward"]
+
     async def test_more_attached_originals_than_are_read_leave_a_word_about_the_rest(self, log: JudgedLog) -> None:
         decisions = await log.pass_by(forward(attached(*(order(f"n{number}") for number in range(101)))))
         reasons = [each.reason for each in decisions]

@@ -70,6 +70,12 @@ def messages(count: int, inside: bytes = b"Hello\r\n") -> bytes:
     return b"".join(opened) + b"\r\n" + inside
 
 
+def beside(count: int) -> bytes:
+    """The same of one multipart that holds so many files."""
+    file = b"--b\r\nContent-Type: text/plain; name=x.txt\r\nContent-Disposition: attachment\r\n\r\nHello\r\n"
+    return b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + file * count + b"--b--\r\n"
+
+
 def attached(*originals: bytes) -> bytes:
     parts = b"".join(b"--B\r\nContent-Type: message/rfc822\r\n\r\n" + each + b"\r\n" for each in originals)
     return head(ANN, FORWARD, "fwd") + b"Content-Type: multipart/mixed; boundary=B\r\n\r\n" + parts + b"--B--\r\n"
@@ -147,6 +153,12 @@ SHAPES = {
     ),
     "an original of messages in messages": Shape(
         lambda size: attached(head(KIM, ANN, "o") + messages(size)), PARTS, "forwarding_address"
+    ),
+    "a message of parts beside each other": Shape(
+        lambda size: head(ANN, KIM, "m") + beside(size), (200, 400, 800), "sent_to_contact", False
+    ),
+    "an original of parts beside each other": Shape(
+        lambda size: attached(head(KIM, ANN, "o") + beside(size)), (200, 400, 800), "forwarding_address"
     ),
     "text in as many multiparts as are read": Shape(
         lambda size: head(ANN, KIM, "m") + multiparts(99, filled(WORDS, size)), SMALL, "sent_to_contact", False
