@@ -171,7 +171,7 @@ def _run_relay(
                     census=census,
                     tasks=tasks,
                 )
-                background = [tasks.create_task(relay.sweep())]
+                background = [tasks.create_task(relay.sweep()), tasks.create_task(captures.keep_looking())]
                 if any(each.kind is ListenerKind.SUBMISSION and each.provider is None for each in settings.listener):
                     background.append(tasks.create_task(relay.learn()))
                 if certificates is not None:

@@ -37,6 +37,7 @@ log = structlog.get_logger("capture")
 
 UNDECIDED_MEMORY = 1024 * 1024  # a message that is not decided yet goes to no file below this
 ASK_SECONDS = 2.0  # a store that is slower than this counts as away
+LOOK_SECONDS = 1.0  # how late a change that was made on another node is noticed, at most
 AWAY_SECONDS = 10.0  # how long it then is not asked about recipients, so that a thousand of them cost one wait
 
 
@@ -107,6 +108,23 @@ class Captures:
                 self.counts["recipients_unknown"] += 1
                 self._ask_again_at = now + AWAY_SECONDS
         return self.directory.was_capture_address(address) or None
+
+    async def look(self) -> None:
+        """Sees what has changed in the directory, so that no recipient has to wait for that."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await self.directory.look()
+        except (StoreUnavailable, TimeoutError):
+            self.counts["looked_in_vain"] += 1
+
+    async def keep_looking(self) -> None:
+        """Looks again and again, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except Exception as error:  # a strange directory must not end every session of the process
+                log.error("the directory could not be looked at", cause=type(error).__name__)
 
     def undelivered(self, session: str, login: str | None, envelope: Envelope) -> None:
         """A transaction whose every recipient was refused: there is no message, only what the envelope says."""

@@ -129,7 +129,11 @@ class Relay:
     # -- the process --------------------------------------------------------------------------------------------------
 
     async def listen(self, doors: Sequence[Door], session: Callable[[Relay, Door], asyncio.Protocol]) -> None:
-        """Opens the doors. The sockets are bound and listening already; implicit TLS is of the listener."""
+        """Opens the doors. The sockets are bound and listening already; implicit TLS is of the listener.
+
+        The capture addresses are known before the first recipient comes, if the store can be asked.
+        """
+        await self.captures.look()
         loop = asyncio.get_running_loop()
         for door in doors:
             for each in door.sockets:

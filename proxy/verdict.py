@@ -31,6 +31,9 @@ class Directory(Protocol):
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """The answer from the store. Raises `StoreUnavailable`."""
 
+    async def look(self) -> None:
+        """Sees what has changed, ahead of any question. Raises `StoreUnavailable`."""
+
     def token(self) -> object | None:
         """An object that stays the same while answers stay true; `None` when that is not known."""
 

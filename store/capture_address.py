@@ -1,12 +1,16 @@
-"""New capture addresses: whoever knows one may try to log mail, so it must not be guessed (rules.md 7.1)."""
+"""Capture addresses: made so that nobody guesses them, and known at once where they change (rules.md 7.1).
+
+Whoever knows one may try to log mail. Where a new one is not known yet, mail to it goes to the provider.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
 import secrets
+from pathlib import Path
 
-__all__ = ["rotated"]
+__all__ = ["capture_bell", "rotated"]
 
 TOKEN_OCTETS = 10  # 80 bits, 16 characters: nobody tries these out by mail
 TOKEN = re.compile(r"-[a-z2-7]{16}$")
@@ -19,3 +23,8 @@ def rotated(address: str) -> str:
     token = base64.b32encode(secrets.token_bytes(TOKEN_OCTETS)).decode("ascii").lower()
     name = TOKEN.sub("", local)[: MAX_LOCAL_PART - len(token) - 1]
     return f"{name}-{token}@{domain}"
+
+
+def capture_bell(bell: Path) -> Path:
+    """The bell beside the directory's that only changes of a portal ring."""
+    return bell.with_name(f"{bell.stem}.portals{bell.suffix}")

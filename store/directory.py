@@ -2,8 +2,9 @@
 
 What people type is checked and refused with a `DirectoryError` that names the value and the mend. Every change advances
 the directory's version in its own transaction and then rings the bell, a small file whose change tells the other
-processes of this machine to forget what they had cached. The same transaction writes the audit trail. What the rows
-are is in `store.portal_rows`, `store.user_rows` and `store.contact_rows`.
+processes of this machine to forget what they had cached; a second one tells of portals alone, whose capture addresses
+are asked for with every recipient. The same transaction writes the audit trail. What the rows are is in
+`store.portal_rows`, `store.user_rows` and `store.contact_rows`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.directory import Rule
 from store import schema
 from store.audit import note_change
-from store.capture_address import rotated
+from store.capture_address import capture_bell, rotated
 from store.contact_rows import contacts_behind, find_contact, find_erased, forget_erased, insert_contact
 from store.database import Database
 from store.directory_record import (
@@ -80,7 +81,7 @@ class Directory:
             "authserv_ids": authserv_ids,
         }
         values = {"name": name, "rule": rule, "switches": {}, **checked_portal(captures | lists)}
-        async with self.change() as connection:
+        async with self.change(of_portal=True) as connection:
             identifier = await insert_portal(connection, values)
             await self.note(connection, identifier, "portal.add", name, after=values)
         return await self.portal(name)
@@ -104,7 +105,7 @@ class Directory:
         values = checked_portal({key: value for key, value in changes.items() if value is not None})
         if not values:
             return portal
-        async with self.change() as connection:
+        async with self.change(of_portal=True) as connection:
             await update_portal(connection, portal, values)
             await self._note_difference(connection, portal.id, "portal.set", portal.name, asdict(portal), values)
         return await self.portal(portal.name)
@@ -290,7 +291,7 @@ class Directory:
     # -- changes ------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[AsyncConnection]:
+    async def change(self, *, of_portal: bool = False) -> AsyncIterator[AsyncConnection]:
         """One transaction of changes, also of callers that make many: the version advances once."""
         table = schema.directory_version
         async with self._database.write() as connection:
@@ -298,7 +299,9 @@ class Directory:
             moved = await connection.execute(update(table).values(version=table.c.version + 1))
             if not moved.rowcount:
                 await connection.execute(insert(table).values(id=1, version=1))
-        self._ring()
+        if of_portal:
+            _ring(capture_bell(self._bell))
+        _ring(self._bell)
 
     async def note(
         self,
@@ -337,10 +340,11 @@ class Directory:
                 after={key: values[key] for key in changed},
             )
 
-    def _ring(self) -> None:
-        self._bell.write_text(f"{time.time_ns()} {secrets.token_hex(4)}\n")
-
     async def version(self) -> int:
         """How often the directory was changed."""
         async with self._database.read() as connection:
             return await connection.scalar(select(func.max(schema.directory_version.c.version))) or 0
+
+
+def _ring(bell: Path) -> None:
+    bell.write_text(f"{time.time_ns()} {secrets.token_hex(4)}\n")

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.address import canonical
 from engine.directory import Ancestor, Answer, Contact, Portal, Question, Thread, User
 from store import schema
+from store.capture_address import capture_bell
 from store.database import Database, slices
 from store.directory_record import portal_record
 from store.hashes import keyed_hash
@@ -31,8 +32,9 @@ __all__ = ["Lookups"]
 CACHED_ADDRESSES = 100_000
 VERSION_SECONDS = 1.0
 REFRESH_SECONDS = 0.5
-CAPTURES_SECONDS = 60.0  # capture addresses change once in years; a query for each message would be too many
+CAPTURES_SECONDS = 10.0  # capture addresses change once in years; who looks every second missed ten looks then
 IN_LIST = 500  # values of one IN list
+NOTHING = Question(login=None, addresses=frozenset())
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -65,7 +67,9 @@ class Lookups:
         self._database = database
         self._hash_key = hash_key
         self._bell = os.fspath(bell)
+        self._capture_bell = os.fspath(capture_bell(bell))
         self._rung = 0
+        self._capture_rung = 0
         self._checked = float("-inf")
         self._cache: _Cache | None = None
         self._waiting: dict[Question, asyncio.Future[tuple[Answer, ...]]] = {}
@@ -85,11 +89,12 @@ class Lookups:
     def is_capture_address(self, address: str) -> bool | None:
         """Whether mail to `address` is logged instead of sent; `None` when that is not known to be of today.
 
-        A change made on this node rings the bell. One made elsewhere may take a while: until it is noticed, mail to a
-        new address finds the server that takes it from outside.
+        A change made on this node rings the bell of the portals. One made elsewhere waits for the next `look`: until
+        then mail to a new address finds the server that takes it from outside. The other changes of a directory, which
+        may be many, ring another bell, so that no recipient has to wait for them.
         """
-        cache = self._cache
-        if cache is None or self._clock() - self._checked > CAPTURES_SECONDS or self._has_rung():
+        cache, is_old = self._cache, self._clock() - self._checked > CAPTURES_SECONDS
+        if cache is None or is_old or _stat(self._capture_bell) != self._capture_rung:
             return None
         return canonical(address) in cache.captures
 
@@ -102,6 +107,14 @@ class Lookups:
         if self._clock() - self._checked > REFRESH_SECONDS or self._has_rung():
             return None
         return self._cache
+
+    async def look(self) -> None:
+        """Sees what has changed, unless that was seen just now. Raises `StoreUnavailable`.
+
+        Called every second it keeps the capture addresses at hand, so that a message asks once: for the decision.
+        """
+        if self.token() is None:
+            await self.ask(NOTHING)
 
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """The answer. Questions asked in one turn of the loop share their queries. Raises `StoreUnavailable`."""
@@ -136,7 +149,7 @@ class Lookups:
                         future.exception()  # an asker that is gone must not make noise
 
     async def _load(self, questions: list[Question]) -> _Cache:
-        rung = self._stat()
+        rung, capture_rung = _stat(self._bell), _stat(self._capture_bell)
         async with self._database.read() as connection:
             version = await connection.scalar(select(schema.directory_version.c.version)) or 0
             cache = self._cache
@@ -150,7 +163,8 @@ class Lookups:
                 await _load_addresses(connection, cache, missing, self._hash_key)
         while len(cache.addresses) > max(CACHED_ADDRESSES, len(wanted)):
             cache.addresses.popitem(last=False)
-        self._cache, self._rung, self._checked = cache, rung, self._clock()
+        self._cache, self._checked = cache, self._clock()
+        self._rung, self._capture_rung = rung, capture_rung
         return cache
 
     async def _threads(self, cache: _Cache, question: Question) -> dict[int, Thread]:
@@ -177,13 +191,15 @@ class Lookups:
         return threads
 
     def _has_rung(self) -> bool:
-        return self._stat() != self._rung
+        return _stat(self._bell) != self._rung
 
-    def _stat(self) -> int:
-        try:
-            return os.stat(self._bell).st_mtime_ns  # noqa: PTH116  # asked for every message
-        except OSError:
-            return 0
+
+def _stat(bell: str) -> int:
+    """When it was rung last."""
+    try:
+        return os.stat(bell).st_mtime_ns  # noqa: PTH116  # asked for every message
+    except OSError:
+        return 0
 
 
 def _forms(cache: _Cache, question: Question) -> set[str]:

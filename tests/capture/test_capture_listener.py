@@ -218,11 +218,12 @@ class TestMailFromOutside:
     async def test_is_asked_to_come_again_while_nobody_knows_whose_it_is(self, tmp_path: Path) -> None:
         async with (
             RecordingProvider() as provider,
-            listening(tmp_path, provider) as relay,
+            listening(tmp_path, provider, opens=False) as relay,
             Client(relay.port) as client,
         ):
             async with relay.database.write() as connection:
                 await connection.exec_driver_sql("alter table directory_version rename to away")
+            await relay.open()
             await client.greet()
             await client.say(b"MAIL FROM:<a@b.example>\r\n")
             for path in (BCC, b"kim@cust.example"):

@@ -27,6 +27,9 @@ class Away:
     def was_capture_address(self, address: str) -> bool:
         return False
 
+    async def look(self) -> None:
+        raise StoreUnavailable("away")
+
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         raise StoreUnavailable("away")
 
