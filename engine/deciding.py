@@ -18,7 +18,7 @@ from engine.directory import Answer, Contact, Question, Rule, User
 from engine.explicit import decide_copy
 from engine.fingerprint import header_print
 from engine.message import Message
-from engine.thread import Joined, join
+from engine.thread import Joined, join, may_match_yet
 
 __all__ = ["decide", "decide_each", "needs_proof", "question", "waits_for_parents"]
 
@@ -79,7 +79,7 @@ def waits_for_parents(decision: Decision, message: Message, answer: Answer) -> b
     if decision.direction is not Direction.INCOMING or not message.parents:
         return False
     if decision.outcome is not Outcome.LOG:
-        return decision.reason is Reason.PENDING_PARENT and _is_missing_parents(answer)
+        return decision.reason is Reason.PENDING_PARENT
     # Who is no contact of the thread may become one, by what is logged in it meanwhile.
     is_matched = decision.reason is Reason.REPLY_TO_LOGGED and Flag.UNMATCHED_SENDER not in decision.flags
     is_known = answer.thread is not None and bool(answer.thread.ancestors)
@@ -256,7 +256,7 @@ def _received(case: Case, opening: Sequence[User], contacts: Contacts, joined: J
     if switched_off is not None:
         return case.skip(switched_off, direction, user, contacts)
     if joined is None and case.answer.portal.rule is Rule.REPLIES_ONLY:
-        return case.skip(_why_unproven(case), direction, user, contacts)
+        return case.skip(_why_unproven(case, contacts), direction, user, contacts)
     if _lacks_proof(case):
         return case.skip(Reason.UNAUTHENTICATED_SENDER, direction, user, contacts)
     flags |= _unproven(case)
@@ -266,10 +266,14 @@ def _received(case: Case, opening: Sequence[User], contacts: Contacts, joined: J
     return case.log(reason, direction, user, attributed.attribution, contacts, flags | attributed.flags)
 
 
-def _why_unproven(case: Case) -> Reason:
-    """Under "Log replies only": it answers nothing, nothing that was logged, or perhaps something that will be."""
-    message = case.message
-    if not case.capture.waited and _is_missing_parents(case.answer):
+def _why_unproven(case: Case, contacts: Contacts) -> Reason:
+    """Under "Log replies only": it answers nothing, nothing that was logged, or perhaps something that will be.
+
+    Perhaps, too, something whose thread its author will be a contact of.
+    """
+    message, thread = case.message, case.answer.thread
+    may_join = thread is not None and (bool(thread.missing) or may_match_yet(thread, contacts.values()))
+    if may_join and not case.capture.waited:
         return Reason.PENDING_PARENT
     return Reason.THREAD_UNPROVEN if message.is_reply or message.has_reply_mark else Reason.MODE_REPLIES_ONLY
 

@@ -14,7 +14,7 @@ from engine.directory import Contact, Switches, Thread, User
 from engine.fingerprint import normalised_subject
 from engine.message import Message
 
-__all__ = ["Joined", "join"]
+__all__ = ["Joined", "join", "may_match_yet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,18 @@ def join(message: Message, thread: Thread | None, senders: Iterable[Contact], sw
     if switches.require_same_subject:
         subject = normalised_subject(message.subject)
         ancestors = tuple(each for each in ancestors if normalised_subject(each.subject) == subject)
-    known = {each.id for each in thread.contacts}
-    is_matched = any(each.id in known for each in senders)
+    is_matched = _is_contact_of(thread, senders)
     if not (ancestors if is_matched else any(each.is_direct for each in ancestors)):
         return None
     parent = next((each.author for each in thread.ancestors if each.author is not None), None)
     return Joined(contacts=thread.contacts, parent=parent, is_matched=is_matched)
+
+
+def may_match_yet(thread: Thread, senders: Iterable[Contact]) -> bool:
+    """Whether a logged message is referred to by somebody who is no contact of its thread, and may become one."""
+    return bool(thread.ancestors) and not _is_contact_of(thread, senders)
+
+
+def _is_contact_of(thread: Thread, senders: Iterable[Contact]) -> bool:
+    known = {each.id for each in thread.contacts}
+    return any(each.id in known for each in senders)

@@ -139,7 +139,8 @@ class TestDecision:
 
     def test_a_contact_of_the_portal_who_only_refers_to_a_thread_of_others_has_proven_nothing(self) -> None:
         message = mail("lee@cust.example", "ann@acme.example", References="<1@x>")
-        assert decided(message, replies(thread(ANN, is_direct=False))).reason is Reason.THREAD_UNPROVEN
+        said = replies(thread(ANN, is_direct=False))
+        assert decided(message, said, waited=True).reason is Reason.THREAD_UNPROVEN
 
     def test_a_contact_who_answers_a_thread_of_others_logs_to_both(self) -> None:
         message = mail("lee@cust.example", "ann@acme.example", In_Reply_To="<1@x>")
@@ -214,8 +215,15 @@ class TestWaiting:
         assert decision.reason is Reason.THREAD_UNPROVEN
         assert not waits_for_parents(decision, REPLY, said)
 
-    def test_where_nothing_can_come_any_more_nothing_waits(self) -> None:
+    def test_a_contact_who_may_still_become_one_of_the_thread_waits(self) -> None:
         said = replies(thread(ANN, is_direct=False, contacts=[LEE]))
+        decision = decided(REPLY, said)
+        assert decision.reason is Reason.PENDING_PARENT
+        assert waits_for_parents(decision, REPLY, said)
+        assert decided(REPLY, said, waited=True).reason is Reason.THREAD_UNPROVEN
+
+    def test_where_nothing_can_come_any_more_nothing_waits(self) -> None:
+        said = replies(thread(ANN, subject="Another"), portal={"switches": {"require_same_subject": True}})
         decision = decided(REPLY, said)
         assert decision.reason is Reason.THREAD_UNPROVEN
         assert not waits_for_parents(decision, REPLY, said)

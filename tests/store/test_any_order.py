@@ -124,9 +124,7 @@ def conversations(draw: st.DrawFn) -> list[Mail]:
             copies = draw(st.lists(st.sampled_from(OF_OTHERS), min_size=1, max_size=3))
         ids = [each for mail in mails for each in (mail.id, mail.given_id)]
         parents = draw(st.lists(st.sampled_from(ids), max_size=2, unique=True)) if ids else []
-        # A stranger's reference proves nothing and waits for nothing: its reason tells what was known at the time.
-        is_direct = author == STRANGER or draw(st.booleans())
-        mails.append(Mail(number, author, tuple(to), tuple(parents), is_direct, tuple(copies)))
+        mails.append(Mail(number, author, tuple(to), tuple(parents), draw(st.booleans()), tuple(copies)))
     return mails
 
 
@@ -222,7 +220,7 @@ async def _normalised(database: Database) -> dict[str, Any]:
         found[table.name] = sorted(rows, key=repr)
     found["decisions"] = sorted(
         (
-            each.key, each.portal, each.at, each.source, each.decision, each.reason,
+            each.key, each.portal, each.at, each.source, each.decision, _reason(each),
             names.get(each.email), _decision(each.value),
         )
         for each in await _rows(database, schema.decision)
@@ -239,6 +237,14 @@ async def _normalised(database: Database) -> dict[str, Any]:
     parts = await _rows(database, schema.content_part)
     found["parts"] = sorted((each.portal, each.hash, each.number) for each in parts)
     return found
+
+
+def _reason(row: Any) -> str:
+    """Who is no contact and only refers to a thread waits for nothing (rules.md 4.5): which of two reasons it is tells
+    what was logged at that moment.
+    """
+    is_nobody = not Decision.from_json(row.value).contacts
+    return "no_existing_contact" if is_nobody and row.reason == "thread_unproven" else row.reason
 
 
 def _decision(value: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,27 @@ class TestWaiting:
         answer, root = sorted(await emails(log), key=lambda each: each.direction)
         assert answer.thread == root.thread
         assert await log.end_waiting() == []
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(("root", "other", "reply"))))
+    async def test_a_contact_who_refers_to_a_thread_may_still_become_one_of_its_contacts(
+        self, log: JudgedLog, order: tuple[str, ...]
+    ) -> None:
+        """Kim refers to what Ann wrote to Lee, and Ann writes to Kim in that thread, too."""
+        found = {
+            "root": sent(to="lee@cust.example"),
+            "other": sent("other", id_="other@acme.example", fields="References: <root@acme.example>\r\n"),
+            "reply": reply(field="References"),
+        }
+        for name in order:
+            await log.pass_by(found[name])
+        assert await reason(log) == "reply_to_logged"
+        assert len({each.thread for each in await emails(log)}) == 1
+
+    async def test_a_contact_who_never_becomes_one_of_the_thread_has_proven_nothing(self, log: JudgedLog) -> None:
+        await log.pass_by(sent(to="lee@cust.example"), reply(field="References"))
+        assert await reason(log) == "pending_parent"
+        (decision,) = await log.end_waiting()
+        assert decision.reason == "thread_unproven"
 
     async def test_after_the_window_it_is_unproven_and_nothing_of_it_is_left(self, log: JudgedLog, opened: Any) -> None:
         content = message(
