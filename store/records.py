@@ -8,14 +8,13 @@ union of all, but for doubts that one of them settles. What somebody changed by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import and_, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.address import canonical
 from engine.alias import ids_named
 from engine.decision import Attribution, ContactRef, Decision, Flag, Reason, Source
 from engine.fingerprint import id_key, submitted_key
@@ -23,6 +22,7 @@ from store import schema
 from store.database import insert_in_order, slices
 from store.forgetting import forget_content, forget_unused
 from store.hashes import keyed_hash
+from store.made_contacts import give_to_earliest, with_created_contacts
 from store.settled import Settled
 
 __all__ = ["Logged", "Records"]
@@ -104,8 +104,13 @@ class Logged:
     @property
     def rank(self) -> str:
         """The order of content: the smallest counts."""
+        return f"{CONTENT_RANK[self.decision.source]}{self.moment}"
+
+    @property
+    def moment(self) -> str:
+        """The order of captures in time, the key deciding where two are of one instant."""
         entry = self.settled.entry
-        return f"{CONTENT_RANK[self.decision.source]}{entry.at:017.6f}{entry.key}"
+        return f"{entry.at:017.6f}{entry.key}"
 
 
 class Records:
@@ -120,8 +125,10 @@ class Records:
             return set()
         for each in logged:
             if each.decision.creates:
-                each.decision = await _with_created_contacts(connection, each.decision)
+                each.decision = await with_created_contacts(connection, each.decision, each.moment)
                 each.made_contacts = True
+        for place in await give_to_earliest(connection, [(each.decision, each.moment) for each in logged]):
+            logged[place].made_contacts = True
         known = await _known_keys(connection, logged)
         fresh: list[Logged] = []
         later: list[Logged] = []
@@ -377,34 +384,3 @@ async def _unite(connection: AsyncConnection, email: int, other: int) -> None:
         await forget_content(connection, [email, other], at=min(deleted))
     await connection.execute(delete(schema.attachment).where(schema.attachment.c.email == other))
     await connection.execute(delete(table).where(table.c.id == other))
-
-
-async def _with_created_contacts(connection: AsyncConnection, decision: Decision) -> Decision:
-    """Makes a contact for each address of `creates` that has none yet, owned by the decision's user (rules.md 7.1)."""
-    portal = schema.portal
-    subaddressed = frozenset(
-        await connection.scalar(select(portal.c.subaddressed_domains).where(portal.c.id == decision.portal)) or ()
-    )
-    contacts = {each.id: each for each in decision.contacts}
-    owner = decision.user.id if decision.user is not None else None
-    for written in decision.creates:
-        identifier, primary = await _contact_of(connection, decision.portal, written, subaddressed, owner)
-        contacts.setdefault(identifier, ContactRef(id=identifier, address=primary))
-    return replace(decision, contacts=tuple(contacts.values()), creates=())
-
-
-async def _contact_of(
-    connection: AsyncConnection, portal: int, written: str, subaddressed: frozenset[str], owner: int | None
-) -> tuple[int, str]:
-    contact, address = schema.contact, schema.contact_address
-    form = canonical(written, subaddressed)
-    found = select(contact.c.id, contact.c.primary_address).join(address, address.c.contact == contact.c.id)
-    row = (await connection.execute(found.where(address.c.portal == portal, address.c.canonical == form))).first()
-    if row is not None:
-        return row.id, row.primary_address
-    result = await connection.execute(
-        insert(contact).values(portal=portal, primary_address=written, name=None, owner=owner)
-    )
-    identifier = int(result.inserted_primary_key[0])  # type: ignore[index]  # one row, one key
-    await connection.execute(insert(address).values(portal=portal, canonical=form, contact=identifier, written=written))
-    return identifier, written

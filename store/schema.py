@@ -117,6 +117,7 @@ contact = Table(
     Column("primary_address", String(320), nullable=False),
     Column("name", String(200)),
     Column("owner", ForeignKey("user_account.id")),
+    Column("made", String(80)),  # the moment of the capture that made it; none where people did
     Index("ix_contact_portal_primary_address", "portal", "primary_address"),
     sqlite_autoincrement=True,  # a decision may still name a contact that was erased: no other one gets its id
 )

@@ -33,8 +33,8 @@ FOOTER = "-- \r\nScanned by the gateway\r\n"
 USERS = ("ann@acme.example", "bob@acme.example")
 CONTACTS = ("kim@cust.example", "lee@cust.example")
 STRANGER = "x@stranger.example"
-# Becomes a contact by Ann's copies to the BCC address, and is in nothing else: who is a contact counts when a message
-# is seen (rules.md 3.6).
+# Becomes a contact by what Ann and Bob copy to the BCC address, and is in nothing else: who is a contact, and whose,
+# counts when a message is seen (rules.md 3.6).
 MADE = "made@new.example"
 OTHER_USER, OTHER_CONTACT = "pia@beta.example", "kim@cust.example"  # of another portal
 
@@ -114,7 +114,7 @@ def conversations(draw: st.DrawFn) -> list[Mail]:
             to = draw(st.lists(st.sampled_from((*CONTACTS, STRANGER)), min_size=1, max_size=2, unique=True))
             known = OF_USERS if STRANGER not in to else [each for each in OF_USERS if "bcc" not in each]
             copies = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
-            if author == USERS[0] and draw(st.booleans()):
+            if draw(st.booleans()):
                 to = [*(each for each in to if each != STRANGER), MADE]
                 copies = draw(st.lists(st.sampled_from(("bcc", "only bcc")), min_size=1, max_size=3))
         elif author == OTHER_USER:

@@ -12,11 +12,12 @@ from judged_log import BEGIN, JudgedLog, entry, seen_in
 from log_writer import message
 from sqlalchemy import select
 
+from engine.directory import Switches
 from store import schema
 from store.directory import Directory
 
 ANN, KIM = "ann@acme.example", "kim@cust.example"
-BCC = "log-p1@cap.example"
+BCC, FORWARD = "log-p1@cap.example", "fwd-p1@cap.example"
 
 
 @pytest_asyncio.fixture
@@ -99,6 +100,40 @@ async def test_a_copy_makes_a_contact_and_tells_the_directory(log: JudgedLog, op
     assert after.version == before.version + 1
     (linked,) = await rows(log, schema.email_contact)
     assert linked.contact == contact.id
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("ann", "bob", "ann again"))))
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_contact_of_several_users_copies_belongs_to_who_sent_the_first(
+    log: JudgedLog, opened: Any, order: tuple[str, ...], together: bool
+) -> None:
+    """Whichever was recorded first; one that was there before any of them is not touched."""
+    bob, new = "bob@acme.example", "new@new.example"
+    found = {
+        "ann": entry("ann", message(ANN, new), login=ANN, to=[new], captures=[BCC], at=BEGIN + 2),
+        "bob": entry("bob", message(bob, f"{new}, {KIM}"), login=bob, to=[new, KIM], captures=[BCC], at=BEGIN + 1),
+        "ann again": entry("ann again", message(ANN, new), login=ANN, to=[new], captures=[BCC], at=BEGIN + 3),
+    }
+    for batch in [list(order)] if together else [[name] for name in order]:
+        await log.pass_by(*(found[name] for name in batch))
+    assert (await opened.directory.contact("P1", new)).owner == bob
+    assert (await opened.directory.contact("P1", KIM)).owner == ANN
+
+
+@pytest.mark.parametrize("makes", [True, False])
+async def test_a_forward_claims_a_contact_only_where_forwards_make_contacts(
+    log: JudgedLog, opened: Any, makes: bool
+) -> None:
+    await opened.directory.set_portal("P1", switches=Switches(forward_creates_contacts=makes))
+    bob, new = "bob@acme.example", "new@new.example"
+    await log.pass_by(entry("ann", message(ANN, new), login=ANN, to=[new], captures=[BCC], at=BEGIN + 2))
+    original = message(new, bob, message_id="<o@new.example>").decode()
+    fields = "Content-Type: multipart/mixed; boundary=x\r\n"
+    body = f"--x\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n--x--\r\n"
+    content = message(bob, FORWARD, message_id="<f@acme.example>", more=fields, body=body)
+    decisions = await log.pass_by(entry("bob", content, login=bob, captures=[FORWARD], at=BEGIN + 1))
+    assert [each.reason for each in decisions] == ["forwarding_address"]
+    assert (await opened.directory.contact("P1", new)).owner == (bob if makes else ANN)
 
 
 async def test_what_was_changed_by_hand_stays(log: JudgedLog, opened: Any) -> None:
