@@ -218,7 +218,12 @@ async def weave(connection: AsyncConnection, nodes: Sequence[Node]) -> None:
 
 
 class _Weaving:
-    """Which hashes and threads hang together, found level by level for all new messages of a portal at once."""
+    """Which hashes and threads hang together, found level by level for all new messages of a portal at once.
+
+    What was logged joins all that it names. What was not logged leads from a logged message that answers it to what it
+    answers itself, and joins nothing else: it has proven nothing, and anybody can send a message that names two
+    threads.
+    """
 
     def __init__(self, connection: AsyncConnection, portal: int, nodes: Sequence[Node]) -> None:
         self._connection = connection
@@ -228,9 +233,13 @@ class _Weaving:
         self._most = MAX_HASHES * len(nodes)
         self._seen: set[str] = set()
         self._leaders: dict[str | int, str | int] = {}
+        self._logged: set[str] = set()
+        self._answered: set[str] = set()
+        self._above: dict[str, set[str]] = {}
         for node in nodes:
-            for one, other in pairwise((*node.names, *node.prints, *node.parents)):
-                self._unite(one, other)
+            if node.email is not None:
+                for one, other in pairwise((*node.names, *node.prints, *node.parents)):
+                    self._unite(one, other)
 
     async def run(self) -> None:
         for _ in range(MAX_LEVELS):
@@ -241,28 +250,37 @@ class _Weaving:
             self._level = set()
             for each in slices(some):
                 await self._step(each)
+        self._go_up()
         await self._connect()
 
     async def _step(self, hashes: Sequence[str]) -> None:
         """One level. What is beyond a logged message was woven when that was recorded."""
         named, parent, email, unlogged = schema.email_id, schema.email_parent, schema.email, schema.unlogged
-        logged: set[str] = set()
-        for table in (named, parent):
+        for table, told in ((named, self._logged), (parent, self._answered)):
             wanted = select(table.c.hash, email.c.thread).join(email, email.c.id == table.c.email).distinct()
             for hash_, thread in await self._connection.execute(
                 wanted.where(table.c.portal == self._portal, table.c.hash.in_(hashes))
             ):
                 self._unite(hash_, int(thread))
-                if table is named:
-                    logged.add(hash_)
-        on = [each for each in hashes if each not in logged or each in self._new]
+                told.add(hash_)
+        on = [each for each in hashes if each not in self._logged or each in self._new]
         for column in (unlogged.c.hash, unlogged.c.other):
             wanted_edges = select(unlogged.c.hash, unlogged.c.other).where(
                 unlogged.c.portal == self._portal, column.in_(on)
             )
             for hash_, other in await self._connection.execute(wanted_edges.limit(self._most)):
-                self._unite(hash_, other)
+                self._above.setdefault(hash_, set()).add(other)
                 self._level |= {hash_, other}
+
+    def _go_up(self) -> None:
+        """From what logged messages answer, over messages that were not logged, to what those answer."""
+        level = self._answered - self._logged
+        while level:
+            above = {other for each in level for other in self._above.get(each, ())}
+            for each in level:
+                for other in self._above.pop(each, ()):
+                    self._unite(each, other)
+            level = above - self._logged
 
     async def _connect(self) -> None:
         threads: dict[str | int, list[int]] = {}

@@ -15,6 +15,7 @@ from sqlalchemy import event, select
 
 from engine.directory import Rule, Switches
 from store import schema
+from store.corrections import Corrections
 from store.hashes import keyed_hash
 from store.threads import MAX_LEVELS, find_thread
 
@@ -92,6 +93,40 @@ class TestJoining:
         assert decision.reason == "reply_to_logged"
         root, answer = await emails(log)
         assert answer.thread == root.thread
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(("a", "b", "between"))))
+    async def test_a_message_that_is_not_logged_makes_no_thread_of_two_that_it_names(
+        self, log: JudgedLog, opened: Any, order: tuple[str, ...]
+    ) -> None:
+        """Anybody can send one, and so put a thread under what was said of another: that it is stopped."""
+        fields = "References: <a@acme.example> <b@acme.example>\r\n"
+        between = message(STRANGER, ANN, message_id="<between@x>", more=fields)
+        found = {
+            "a": sent("a", id_="a@acme.example", to="lee@cust.example"),
+            "b": sent("b", id_="b@acme.example"),
+            "between": seen_in(ANN, "between", between),
+        }
+        for name in order:
+            await log.pass_by(found[name])
+        assert len({each.thread for each in await emails(log)}) == 2
+        (first,) = [each for each in await emails(log) if "lee@cust.example" in each.to]
+        await Corrections(opened.database, opened.directory).stop_thread(first.id)
+        (decision,) = await log.pass_by(reply(answers="b@acme.example"))
+        assert decision.reason == "reply_to_logged"
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(("a", "b", "between", "reply"))))
+    async def test_a_logged_answer_to_it_does(self, log: JudgedLog, order: tuple[str, ...]) -> None:
+        fields = "References: <a@acme.example> <b@acme.example>\r\n"
+        found = {
+            "a": sent("a", id_="a@acme.example", to="lee@cust.example"),
+            "b": sent("b", id_="b@acme.example"),
+            "between": sent("between", id_="between@acme.example", logged=False, fields=fields),
+            "reply": reply(answers="between@acme.example"),
+        }
+        for name in order:
+            await log.pass_by(found[name])
+        assert await reason(log) == "reply_to_logged"
+        assert len({each.thread for each in await emails(log)}) == 1
 
     @pytest.mark.parametrize(
         ("host", "final", "given"),
