@@ -30,7 +30,7 @@ class Capture:
     `refused` those that the next hop did not take. `login` is the authenticated identity of a relay session, `mailbox`
     the address of the mailbox it was seen in, `folder` which one of that where it matters. `capture_addresses` are
     those it was sent to; `proof` is what shows that its author sent it, where there was no login. `waited` when its
-    parents had time enough to be logged (rules.md 4.5).
+    parents had time enough to be logged (rules.md 4.5). `at` is when it was, in Unix seconds.
     """
 
     source: Source
@@ -42,3 +42,4 @@ class Capture:
     capture_addresses: frozenset[str] = frozenset()
     proof: Proof | None = None
     waited: bool = False
+    at: float | None = None

@@ -43,6 +43,7 @@ def question(capture: Capture, message: Message) -> Question:
         parents=() if is_submission else message.parents,
         direct=frozenset() if is_submission else frozenset(message.in_reply_to),
         own=frozenset() if is_submission or not message.parents else _own(message),
+        at=None if is_submission or not message.parents else capture.at,
     )
 
 

@@ -113,8 +113,8 @@ class Question:
     those in which one of them is a user's, `capture_addresses` those they belong to. `addresses` are addr-specs as
     written; the store makes them canonical for each portal.
     `parents` are the ids that the message answers, nearest first, those in `direct` by In-Reply-To; none are asked for
-    where no thread can matter. `own` are its id and its print: a record of it, where there is one already, makes nobody
-    a contact of the thread that it answers in.
+    where no thread can matter. `own` are its id and its print, and `at` is when it was captured: a record of it, where
+    there is one already, makes nobody a contact of the thread that it answers in, and neither does what came in later.
     """
 
     login: str | None
@@ -124,6 +124,7 @@ class Question:
     parents: tuple[str, ...] = ()
     direct: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -279,6 +279,7 @@ def _capture(entry: Entry, *, waited: bool) -> Capture:
         folder=Folder(facts["folder"]) if facts.get("folder") else None,
         capture_addresses=frozenset(facts.get("captures", ())),
         waited=waited,
+        at=entry.at,
     )
 
 

@@ -173,7 +173,13 @@ class Lookups:
         async with self._database.read() as connection:
             for portal in _portals(cache, question) or ():
                 found = await find_thread(
-                    connection, self._hash_key, portal, question.parents, question.direct, own=question.own
+                    connection,
+                    self._hash_key,
+                    portal,
+                    question.parents,
+                    question.direct,
+                    own=question.own,
+                    before=question.at,
                 )
                 users = {each.user for each in found.ancestors if each.user is not None}
                 await _load_users(connection, cache, [each for each in users if each not in cache.users])

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.decision import Direction
+from engine.decision import Direction, Reason
 from store import schema
 from store.database import slices
 from store.hashes import keyed_hash
@@ -24,6 +24,7 @@ __all__ = ["FoundAncestor", "FoundThread", "Node", "find_thread", "keep_unlogged
 MAX_LEVELS = 8  # of messages that were not logged, one behind the other, and of logged ones up to one that we sent
 MAX_HASHES = 500  # looked for in all
 MAX_CONTACTS = 500  # of one thread
+ASKED_FOR = (Reason.BCC_ADDRESS, Reason.FORWARDING_ADDRESS, Reason.MANUAL_LOG)  # by a user
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,10 @@ async def find_thread(
     direct: Iterable[str],
     *,
     own: Iterable[str] = (),
+    before: float | None = None,
 ) -> FoundThread:
     """What the portal's log knows of the ids in `parents`, nearest first. A record that is known by one of `own` makes
-    nobody a contact of the thread.
+    nobody a contact of the thread, and neither does one that came in at `before` or later.
     """
     search = _Search(
         direct={keyed_hash(key, each) for each in direct}, level=[keyed_hash(key, each) for each in parents]
@@ -98,7 +100,7 @@ async def find_thread(
         if identifier in rows
     )
     threads = {row.thread for row in rows.values()}
-    contacts = await _contacts(connection, portal, threads, [keyed_hash(key, each) for each in own])
+    contacts = await _contacts(connection, portal, threads, [keyed_hash(key, each) for each in own], before)
     return FoundThread(ancestors, contacts, missing, seen)
 
 
@@ -155,7 +157,14 @@ async def _others(
     return found
 
 
-async def _contacts(connection: AsyncConnection, portal: int, threads: set[int], own: Sequence[str]) -> tuple[int, ...]:
+async def _contacts(
+    connection: AsyncConnection, portal: int, threads: set[int], own: Sequence[str], before: float | None
+) -> tuple[int, ...]:
+    """Whom users wrote to, or logged by hand, in these threads, and who wrote in them before that time.
+
+    Only before: if each of two messages could prove that the other's author belongs to the thread, it would depend on
+    which was recorded first who does.
+    """
     email, contact, named = schema.email, schema.email_contact, schema.email_id
     itself = select(named.c.email).where(named.c.portal == portal, named.c.hash.in_(own))
     wanted = (
@@ -167,6 +176,9 @@ async def _contacts(connection: AsyncConnection, portal: int, threads: set[int],
         .order_by(contact.c.contact)
         .limit(MAX_CONTACTS)
     )
+    if before is not None:
+        asked_for = (email.c.direction == Direction.OUTGOING) | email.c.reason.in_(ASKED_FOR)
+        wanted = wanted.where(asked_for | (email.c.at < before))
     return tuple((await connection.scalars(wanted)).all())
 
 

@@ -13,6 +13,7 @@ from judged_log import BEGIN, HASH_KEY, JudgedLog, entry, seen_in
 from log_writer import message
 from sqlalchemy import event, select
 
+from engine.decision import Decision, Flag
 from engine.directory import Rule, Switches
 from store import schema
 from store.corrections import Corrections
@@ -74,6 +75,13 @@ async def reason(log: JudgedLog, key: str = "reply") -> str | None:
     async with log.database.read() as connection:
         found: str | None = await connection.scalar(select(table.c.reason).where(table.c.key == key))
     return found
+
+
+async def decisions(log: JudgedLog) -> dict[str, Decision]:
+    table = schema.decision
+    async with log.database.read() as connection:
+        rows = await connection.execute(select(table.c.key, table.c.value))
+        return {key: Decision.from_json(value) for key, value in rows}
 
 
 class TestJoining:
@@ -218,6 +226,33 @@ class TestWaiting:
             await log.pass_by(found[name])
         assert await reason(log) == "reply_to_logged"
         assert len({each.thread for each in await emails(log)}) == 1
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(("root", "kim", "lee"))))
+    async def test_of_two_answers_the_earlier_makes_its_author_a_contact_of_the_thread(
+        self, log: JudgedLog, order: tuple[str, ...]
+    ) -> None:
+        """Not each the other's, which would depend on which was recorded first."""
+        lee, max_ = "lee@cust.example", "max@other.example"
+        found = {
+            "root": sent(to=max_),
+            "kim": reply("kim", at=BEGIN + 1),
+            "lee": reply("lee", author=lee, at=BEGIN + 2),
+        }
+        for name in order:
+            await log.pass_by(found[name])
+        await log.end_waiting()
+        said = await decisions(log)
+        assert Flag.UNMATCHED_SENDER in said["kim"].flags & said["lee"].flags
+        assert {each.address for each in said["kim"].contacts} == {KIM, max_}
+        assert {each.address for each in said["lee"].contacts} == {lee, KIM, max_}
+
+    async def test_who_answered_once_is_a_contact_of_the_thread_from_then_on(self, log: JudgedLog) -> None:
+        await log.pass_by(sent(to="lee@cust.example"), reply(at=BEGIN + 1))
+        await log.pass_by(reply("again", field="References", subject="Re: Offer, once more", at=BEGIN + 2))
+        said = await decisions(log)
+        assert Flag.UNMATCHED_SENDER in said["reply"].flags
+        assert said["again"].reason == "reply_to_logged"
+        assert Flag.UNMATCHED_SENDER not in said["again"].flags
 
     async def test_a_contact_who_never_becomes_one_of_the_thread_has_proven_nothing(self, log: JudgedLog) -> None:
         await log.pass_by(sent(to="lee@cust.example"), reply(field="References"))
