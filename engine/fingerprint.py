@@ -60,13 +60,13 @@ def id_key(message_id: str, of: str) -> str:
     return _hash("id", message_id, of)
 
 
-def submitted_key(print_: str) -> str:
-    """The key that says that a message with this fingerprint was submitted under an id of its own.
+def submitted_key(print_: str, message_id: str = "") -> str:
+    """The key that says that a message with this fingerprint was submitted under an id of its own, or under this id.
 
     A user who submits the same words twice in a second, under two ids, has sent two messages. Only copies seen
     elsewhere may have got another id on their way.
     """
-    return _hash("submitted", print_)
+    return _hash("submitted", print_, message_id) if message_id else _hash("submitted", print_)
 
 
 def normalised_subject(subject: str) -> str:

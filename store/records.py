@@ -72,10 +72,12 @@ class Logged:
     ids: tuple[str, ...] = field(init=False)
     keys: tuple[str, ...] = field(init=False)
     submitted: str | None = None
+    own: str | None = None
+    is_twin: bool = False
 
     def __post_init__(self) -> None:
         """`ids` are its own and those that the next hop gave it; `keys` tell copies of it by any of them, `submitted`
-        that it was submitted under an id of its own.
+        that it was submitted under an id of its own, `own` under which.
         """
         facts, parsed = self.settled.entry.facts, self.parsed
         given = ids_named(facts.get("reply") or "", facts.get("host") or "")
@@ -85,15 +87,19 @@ class Logged:
         self.keys = tuple(dict.fromkeys((*parsed["keys"], *more)))
         if facts["source"] == Source.RELAY and parsed["message_id"] and len(parsed["keys"]) > 1:
             self.submitted = submitted_key(parsed["keys"][0])
+            self.own = submitted_key(parsed["keys"][0], parsed["message_id"])
 
     @property
     def all_keys(self) -> tuple[str, ...]:
-        """`keys` and `submitted`."""
-        return self.keys if self.submitted is None else (*self.keys, self.submitted)
+        """`keys`, and what tells a submission."""
+        if self.submitted is None or self.own is None:
+            return self.keys
+        return (*self.keys, self.submitted, self.own)
 
     def stands_alone(self) -> None:
-        """A message with its fingerprint was submitted before: only its id tells whether it is the same."""
-        self.keys = self.keys[1:]
+        """Messages with its fingerprint were submitted: only its id tells which of them it is."""
+        print_, *others = self.parsed["keys"]
+        self.keys = tuple(each for each in self.keys if each != print_) if others else self.keys
 
     @property
     def parsed(self) -> dict[str, Any]:
@@ -134,20 +140,27 @@ class Records:
         later: list[Logged] = []
         for each in logged:
             portal = each.decision.portal
-            if (portal, each.submitted or "") in known:
+            is_known = (portal, each.own or "") in known
+            each.is_twin = not is_known and (portal, each.submitted or "") in known
+            if is_known or each.is_twin:
                 each.stands_alone()
             (later if any((portal, key) in known for key in each.keys) else fresh).append(each)
             known.update((portal, key) for key in each.all_keys)
         await self._insert(connection, fresh)
+        await self._insert_captures(connection, fresh)
         moved: dict[int, int] = {}
+        touched: set[int] = set()
         for each in later:
-            moved |= await self._join(connection, each)
+            parted = await self._part(connection, each, logged) if each.is_twin else set()
+            touched |= parted
+            if not parted:
+                moved |= await self._join(connection, each)
+            await self._insert_captures(connection, [each])
         for each in logged:
             while each.email in moved:
                 each.email = moved[each.email]
-        await self._insert_captures(connection, logged)
         await self._flag_reused_ids(connection, logged)
-        return {each.email for each in later}
+        return {each.email for each in later} | touched
 
     async def refresh(self, connection: AsyncConnection, emails: Iterable[int]) -> None:
         """Lets the decisions of each record speak for it anew."""
@@ -245,9 +258,10 @@ class Records:
 
     async def _join(self, connection: AsyncConnection, each: Logged) -> dict[int, int]:
         """Adds a capture to the record of its message; records that it shows to be one are united: which went where."""
-        table = schema.email_key
-        wanted = select(table.c.email).where(table.c.portal == each.decision.portal, table.c.key.in_(each.keys))
-        found = sorted(set((await connection.scalars(wanted)).all()))
+        found = await self._known(connection, each)
+        if len(found) > 1 and await self._are_twins(connection, found):
+            each.stands_alone()
+            found = await self._known(connection, each)
         each.email = found[0]
         for other in found[1:]:
             await _unite(connection, each.email, other)
@@ -266,6 +280,48 @@ class Records:
         await connection.execute(update(email).where(email.c.id == each.email).values(**values))
         await self._insert_details(connection, [each])
         return moved
+
+    async def _known(self, connection: AsyncConnection, each: Logged) -> list[int]:
+        """The records that a capture is one of, the oldest first."""
+        table = schema.email_key
+        wanted = select(table.c.email).where(table.c.portal == each.decision.portal, table.c.key.in_(each.keys))
+        return sorted(set((await connection.scalars(wanted)).all()))
+
+    async def _are_twins(self, connection: AsyncConnection, emails: Sequence[int]) -> bool:
+        """Whether several of the records are of messages that were submitted: a copy of one is none of the others."""
+        table = schema.capture
+        submitted = select(table.c.email).where(table.c.email.in_(emails), table.c.source == Source.RELAY)
+        return len((await connection.scalars(submitted.distinct())).all()) > 1
+
+    async def _part(self, connection: AsyncConnection, each: Logged, logged: Sequence[Logged]) -> set[int]:
+        """A record of its own for a submission whose copies, which came before it, were taken for those of its twin.
+
+        The records that this changed: none where no copy was.
+        """
+        table, named, decision = schema.email_key, schema.email_id, schema.decision
+        portal = each.decision.portal
+        mine = (table.c.portal == portal) & table.c.key.in_(each.keys)
+        twins = select(table.c.email).where(table.c.portal == portal, table.c.key == each.submitted)
+        twin = await connection.scalar(select(table.c.email).where(mine, table.c.email.in_(twins)))
+        if twin is None:
+            return set()
+        await self._insert(connection, [each])
+        await connection.execute(update(table).where(mine).values(email=each.email))
+        hashes = [keyed_hash(self._hash_key, one) for one in each.ids]
+        await connection.execute(delete(named).where(named.c.email == twin, named.c.hash.in_(hashes)))
+        copies = select(schema.decision_hash.c.decision).where(schema.decision_hash.c.hash.in_(hashes))
+        wanted = select(decision.c.key, decision.c.value).where(decision.c.email == twin, decision.c.id.in_(copies))
+        found = {key: Decision.from_json(value) for key, value in await connection.execute(wanted)}
+        for one in logged:
+            if one.email == twin and not set(one.ids).isdisjoint(each.ids):
+                one.email = each.email
+                found[one.settled.entry.key] = one.decision
+        for other in (decision, schema.capture):
+            theirs = (other.c.portal == portal) & (other.c.email == twin) & other.c.key.in_(found)
+            await connection.execute(update(other).where(theirs).values(email=each.email))
+        for before in found.values():
+            await self.withdraw(connection, twin, before)
+        return {twin, each.email}
 
     async def _flag_reused_ids(self, connection: AsyncConnection, logged: Sequence[Logged]) -> None:
         """One id on several messages: all of them say so (rules.md 6.1)."""

@@ -23,9 +23,11 @@ from sqlalchemy import select
 
 from engine.decision import Decision
 from engine.directory import Rule
+from engine.fingerprint import submitted_key
 from store import schema
 from store.database import Database
 from store.directory import Directory
+from store.parsing import ParseLimits, parse
 from store.spool import Entry
 
 BCC = "log-p1@cap.example"
@@ -69,6 +71,19 @@ class Mail:
         """What the next hop calls it."""
         return f"{self.number}@given.example"
 
+    @property
+    def twin_id(self) -> str:
+        """Under which the same words are submitted once more."""
+        return f"{self.number}@twin.example"
+
+    @property
+    def shared_keys(self) -> set[str]:
+        """What both have, and only the record that was made first keeps: the fingerprint, and that it was submitted."""
+        if not any("twin" in each for each in self.copies):
+            return set()
+        print_ = parse(self.content(), lambda *part: None, ParseLimits())["keys"][0]
+        return {print_, submitted_key(print_)}
+
     def entries(self) -> Iterable[Entry]:
         for place, copy in enumerate(self.copies):
             key, at = f"{self.number}-{place}-{copy}", BEGIN + self.number * 10 + place
@@ -95,11 +110,21 @@ class Mail:
                     yield seen_in(box, key, self.content(footer=True), at=at)
                 case "named footer":
                     yield seen_in(box, key, self.content(id_=self.given_id, footer=True), at=at)
+                case "twin":
+                    yield entry(key, self.content(id_=self.twin_id), login=self.author, to=self.to, at=at)
+                case "twin bcc":
+                    content = self.content(id_=self.twin_id)
+                    yield entry(key, content, login=self.author, to=self.to, captures=[BCC], at=at)
+                case "twin seen":
+                    yield seen_in(box, key, self.content(id_=self.twin_id), at=at)
                 case "bare":
                     yield seen_in(box, key, self.content(id_=None), at=at)
 
 
 OF_USERS = ("relay", "named", "hidden", "bcc", "only bcc", "seen", "rewritten", "footer", "named footer", "bare")
+# Copies of words that were submitted twice bear the id of one of the two. Of one that does not, nobody can tell which
+# of them it is of (rules.md 6.2).
+OF_TWINS = ("relay", "hidden", "bcc", "only bcc", "seen", "footer", "twin", "twin bcc", "twin seen")
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # to shrink a conversation takes longer than to read it
 UNHEEDED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 OF_OTHERS = ("seen", "seen by bob", "rewritten", "footer", "bare")
@@ -114,7 +139,9 @@ def conversations(draw: st.DrawFn) -> list[Mail]:
             to = draw(st.lists(st.sampled_from((*CONTACTS, STRANGER)), min_size=1, max_size=2, unique=True))
             known = OF_USERS if STRANGER not in to else [each for each in OF_USERS if "bcc" not in each]
             copies = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
-            if draw(st.booleans()):
+            if STRANGER not in to and draw(st.booleans()):
+                copies = draw(st.lists(st.sampled_from(OF_TWINS), min_size=2, max_size=4))
+            elif draw(st.booleans()):
                 to = [*(each for each in to if each != STRANGER), MADE]
                 copies = draw(st.lists(st.sampled_from(("bcc", "only bcc")), min_size=1, max_size=3))
         elif author == OTHER_USER:
@@ -122,7 +149,7 @@ def conversations(draw: st.DrawFn) -> list[Mail]:
         else:
             to = draw(st.lists(st.sampled_from((*USERS, OTHER_USER)), min_size=1, max_size=2, unique=True))
             copies = draw(st.lists(st.sampled_from(OF_OTHERS), min_size=1, max_size=3))
-        ids = [each for mail in mails for each in (mail.id, mail.given_id)]
+        ids = [each for mail in mails for each in (mail.id, mail.given_id, mail.twin_id)]
         parents = draw(st.lists(st.sampled_from(ids), max_size=2, unique=True)) if ids else []
         mails.append(Mail(number, author, tuple(to), tuple(parents), draw(st.booleans()), tuple(copies)))
     return mails
@@ -151,13 +178,14 @@ def test_any_order_and_any_batches_give_the_same_log(
     templates: dict[Rule, Path], data: st.DataObject, rule: Rule, mails: list[Mail]
 ) -> None:
     entries = [each for mail in mails for each in mail.entries()]
-    first = asyncio.run(_log_of(templates[rule], [[each] for each in entries]))
+    shared = {key for mail in mails for key in mail.shared_keys}
+    first = asyncio.run(_log_of(templates[rule], [[each] for each in entries], shared))
     order = data.draw(st.permutations(range(len(entries))), label="order")
     cuts = data.draw(st.sets(st.integers(0, len(entries))), label="batches")
     again = data.draw(st.lists(st.sampled_from(range(len(entries))), max_size=3), label="repeated")
     places = [*order, *again]
     batches = [[entries[each] for each in some] for some in _cut(places, cuts)]
-    assert asyncio.run(_log_of(templates[rule], batches)) == first
+    assert asyncio.run(_log_of(templates[rule], batches, shared)) == first
 
 
 def _cut(values: Sequence[int], cuts: Iterable[int]) -> list[Sequence[int]]:
@@ -165,7 +193,7 @@ def _cut(values: Sequence[int], cuts: Iterable[int]) -> list[Sequence[int]]:
     return [values[start:end] for start, end in itertools.pairwise(edges)]
 
 
-async def _log_of(template: Path, batches: Sequence[Sequence[Entry]]) -> dict[str, Any]:
+async def _log_of(template: Path, batches: Sequence[Sequence[Entry]], shared: set[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(template, folder / "store.sqlite")
@@ -178,7 +206,7 @@ async def _log_of(template: Path, batches: Sequence[Sequence[Entry]]) -> dict[st
             assert await _rows(database, schema.waiting) == []
             assert await _rows(database, schema.waiting_hash) == []
             assert not list((folder / "waiting").glob("*"))
-            return await _normalised(database)
+            return await _normalised(database, shared)
         finally:
             await log.recorder.close()
             await database.close()
@@ -189,13 +217,14 @@ async def _rows(database: Database, table: Any) -> list[Any]:
         return list((await connection.execute(select(table))).all())
 
 
-async def _normalised(database: Database) -> dict[str, Any]:
-    """All that the log says, without the row ids, which tell the order."""
+async def _normalised(database: Database, shared: set[str]) -> dict[str, Any]:
+    """All that the log says, without the row ids, which tell the order, and without the keys `shared` by records."""
     contacts = {each.id: each.primary_address for each in await _rows(database, schema.contact)}
     emails = {each.id: each for each in await _rows(database, schema.email)}
     keys: dict[int, list[str]] = {}
     for each in await _rows(database, schema.email_key):
-        keys.setdefault(each.email, []).append(each.key)
+        if each.key not in shared:
+            keys.setdefault(each.email, []).append(each.key)
     # Copies that share neither id nor text are records of their own, so a subject may be there twice.
     names = {each.id: (each.portal, each.subject, *sorted(keys[each.id])) for each in emails.values()}
     left_out = {"id", "thread", "flags"}
@@ -212,6 +241,8 @@ async def _normalised(database: Database) -> dict[str, Any]:
     ):  # fmt: skip
         rows = []
         for each in await _rows(database, table):
+            if table is schema.email_key and each.key in shared:
+                continue
             row = dict(each._mapping) | {"email": names[each.email]}
             row.pop("id", None)
             if "contact" in row:

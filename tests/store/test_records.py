@@ -202,3 +202,35 @@ async def test_the_same_words_submitted_twice_under_two_ids_are_two_messages(log
     captures = {each.key: each.email for each in await rows(log, schema.capture)}
     assert captures["again"] == emails["sent1@a"]
     assert captures["copy"] in emails.values()
+
+
+TWINS = ("one", "two", "copy", "given")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(TWINS)))
+@pytest.mark.parametrize("together", [True, False])
+async def test_copies_of_the_same_words_belong_to_the_submission_whose_id_they_bear(
+    log: JudgedLog, opened: Any, order: tuple[str, ...], together: bool
+) -> None:
+    """Also when they came before it: a message that was sent must not be lost in another one."""
+    reply = "250 2.6.0 <given@outlook.example> [InternalId=1] Queued mail for delivery"
+    found = {
+        "one": entry("one", message(message_id="<one@a>"), login=ANN, to=[KIM], at=BEGIN + 1),
+        "two": entry("two", message(message_id="<two@a>"), login=ANN, to=[KIM, "lee@cust.example"], reply=reply),
+        "copy": seen_in(ANN, "copy", message(message_id="<one@a>"), at=BEGIN + 2),
+        "given": seen_in(ANN, "given", message(message_id="<given@outlook.example>"), at=BEGIN + 3),
+    }
+    for batch in [list(order)] if together else [[name] for name in order]:
+        await log.pass_by(*(found[name] for name in batch))
+    emails = {each.message_id: each.id for each in await rows(log, schema.email)}
+    assert set(emails) == {"one@a", "two@a"}
+    captures = {each.key: each.email for each in await rows(log, schema.capture)}
+    one, two = emails["one@a"], emails["two@a"]
+    assert captures == {"one": one, "copy": one, "two": two, "given": two}
+    assert captures == {each.key: each.email for each in await rows(log, schema.decision)}
+    ids = {(each.msg_id, each.email) for each in await rows(log, schema.email_id) if each.msg_id}
+    assert ids == {("one@a", one), ("two@a", two), ("given@outlook.example", two)}
+    kim, lee = [(await opened.directory.contact("P1", each)).id for each in (KIM, "lee@cust.example")]
+    linked = {(each.email, each.contact) for each in await rows(log, schema.email_contact)}
+    assert linked == {(one, kim), (two, kim), (two, lee)}
+    assert all(each.flags == [] for each in await rows(log, schema.email))
