@@ -200,6 +200,36 @@ class TestJoining:
         assert decision.reason == "thread_unproven"
 
 
+DEEPEST = MAX_LEVELS - 1  # messages in a row that were not logged; the last level is the logged one
+PLACES = range(DEEPEST + 2)
+ORDERS = {
+    "as sent": [*PLACES],
+    "backwards": [*reversed(PLACES)],
+    "both ends first": [0, DEEPEST + 1, *PLACES[1:-1]],
+    "the first last": [*PLACES[1:], 0],
+    "from the middle": sorted(PLACES, key=lambda place: abs(place - DEEPEST // 2)),
+    "to the middle": sorted(PLACES, key=lambda place: -abs(place - DEEPEST // 2)),
+    "the even ones first": sorted(PLACES, key=lambda place: place % 2),
+}
+
+
+@pytest.mark.parametrize("order", list(ORDERS.values()), ids=list(ORDERS))
+async def test_seven_messages_in_a_row_that_were_not_logged_lead_to_the_thread_in_any_order(
+    log: JudgedLog, order: list[int]
+) -> None:
+    def mail(place: int) -> Any:
+        if place > DEEPEST:
+            return reply(answers=f"{DEEPEST}@acme.example")
+        fields = f"In-Reply-To: <{place - 1}@acme.example>\r\n" if place else ""
+        return sent(f"sent{place}", id_=f"{place}@acme.example", logged=place == 0, fields=fields)
+
+    for place in order:
+        await log.pass_by(mail(place))
+    assert await reason(log) == "reply_to_logged"
+    first, second = await emails(log)
+    assert first.thread == second.thread
+
+
 class TestWaiting:
     """Rules.md 4.5."""
 
