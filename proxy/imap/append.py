@@ -13,7 +13,7 @@ from proxy.imap.watch import Appended, Unobservable, Watcher, Why
 
 __all__ = ["Append"]
 
-MAX_MESSAGES = 100  # of one command that are followed
+MAX_MESSAGES = 20  # of one command that are followed
 MAX_NAME = 1024  # octets of a mailbox name in a literal
 VERB = re.compile(rb"(?i)[^ ]+ (?:APPEND|(?:UID )?REPLACE [0-9*]+)(?= )")
 # RFC 9051 §9: append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal; RFC 6855 §4 has UTF8 (literal8)
@@ -38,6 +38,8 @@ class Append:
     def text(self, text: bytes, literal: Literal | None) -> bool:
         """A text of the command. Whether the literal that follows is wanted."""
         self._feed = None
+        if self._messages and (message := self._messages[-1][0]) is not None:
+            message.settle()
         if self._is_lost or (literal is None and self._name is not None):
             return False
         rest = text
@@ -72,6 +74,7 @@ class Append:
 
     def discard(self) -> None:
         """There will be no answer."""
+        self._feed = None
         for message, _, _ in self._messages:
             if message is not None:
                 message.discard()

@@ -238,6 +238,13 @@ class Conversation:
             )
         )
 
+    def let_go(self) -> None:
+        """Forgets whoever was to be told."""
+        self.is_closing = True
+        self.awaited = None
+        self.may_offer = None
+        self.read = self.read_command = _read_nothing
+
     def end(self, text: str | None) -> None:
         """The session is over; `text` tells the client why, unless the provider has told it goodbye."""
         if self.is_closing:
@@ -249,3 +256,7 @@ class Conversation:
             self.wire.to_client(untagged(f"BYE {text}"))
         self.drop_provider()
         self.wire.close_client()
+
+
+def _read_nothing() -> bool:
+    return False

@@ -53,11 +53,9 @@ class Whole:
 
 
 class Fetches:
-    """The FETCH responses of one session. `asked` tells how many octets were asked for from an origin, at least."""
+    """The FETCH responses of one session. `asked` are the stretches, as origin and count, that were asked for."""
 
-    def __init__(
-        self, watcher: Watcher, mailboxes: Mailboxes, header_limit: int, asked: Callable[[int], int | None]
-    ) -> None:
+    def __init__(self, watcher: Watcher, mailboxes: Mailboxes, header_limit: int, asked: list[tuple[int, int]]) -> None:
         self._watcher = watcher
         self._mailboxes = mailboxes
         self._limit = header_limit
@@ -182,7 +180,8 @@ class Fetches:
         stretched = self._stretched[key]
         stretched.size = self._size if self._size is not None else stretched.size
         stretched.flags = self._flags if self._flags is not None else stretched.flags
-        asked = self._asked(origin)
+        # The least of them, so that a stretch that was asked for longer by another command is not taken for the last.
+        asked = min((count for start, count in self._asked if start == origin), default=None)
         if stretched.end != stretched.size and (asked is None or size >= asked):
             return
         del self._stretched[key]

@@ -17,7 +17,7 @@ __all__ = ["Copy", "Followed", "Partial", "Select", "Unselect"]
 VERB = re.compile(rb"[^ ]+ (?:[Uu][Ii][Dd] )?[A-Za-z]+(?= )")
 # RFC 4315 §3: resp-code-copy = "COPYUID" SP nz-number SP uid-set SP uid-set
 COPYUID = re.compile(rb"\[COPYUID ([0-9]{1,10}) ([0-9:,]+) ([0-9:,]+)\]", re.IGNORECASE)
-MAX_STRETCHES = 100  # that one command may ask for
+MAX_STRETCHES = 1000  # that the commands under way may ask for
 
 
 class Followed(Protocol):
@@ -164,18 +164,27 @@ class Copy(Collected):
 
 
 class Partial(Collected):
-    """FETCH: how many octets were asked for from which origin."""
+    """FETCH: how many octets are asked for from which origin, told in `asked` while it is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: list[tuple[int, int]]) -> None:
         super().__init__()
-        self.asked: dict[int, int] = {}
+        self._asked = asked
+        self._mine: list[tuple[int, int]] = []
 
     def text(self, text: bytes, literal: Literal | None) -> bool:
         for match in PARTIAL.finditer(text):
-            origin, count = int(match[1]), int(match[2])
-            if len(self.asked) < MAX_STRETCHES:
-                self.asked[origin] = min(count, self.asked.get(origin, count))
+            if len(self._asked) < MAX_STRETCHES:
+                self._mine.append((int(match[1]), int(match[2])))
+                self._asked.append(self._mine[-1])
         return False
+
+    def complete(self, text: bytes, *, is_ok: bool) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        for each in self._mine:
+            self._asked.remove(each)
+        self._mine.clear()
 
 
 def _status(text: bytes) -> bytes:

@@ -171,6 +171,13 @@ class Scanner:
         """From here on nothing is looked at any more."""
         self.is_stopped = True
 
+    def close(self) -> None:
+        """Lets go of whoever was told: nothing is looked at any more."""
+        self.is_stopped = True
+        self._take = None
+        self._read_text = _read_nothing
+        self._may_replace = _replace_nothing
+
     def release(self) -> bytes:
         """What was withheld, which then has to go on."""
         octets, self._withheld = self._withheld, b""
@@ -227,3 +234,11 @@ class Scanner:
         self._is_cut = self._is_cut or len(self._held) > TEXT
         if self._is_cut:
             del self._held[:-TAIL]
+
+
+def _read_nothing(text: bytes, is_cut: bool) -> None:
+    return None
+
+
+def _replace_nothing(start: bytes) -> bool:
+    return False

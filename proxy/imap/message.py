@@ -29,10 +29,14 @@ class Message:
             self._decide(self._collector.section or b"")
         return self._is_wanted
 
-    def end(self, sighting: Seen | Appended) -> None:
-        """All of it has passed."""
+    def settle(self) -> None:
+        """All of its octets have passed, though nobody knows yet what becomes of it: nothing is held any longer."""
         if self._collector is not None:
             self._decide(self._collector.finish())
+
+    def end(self, sighting: Seen | Appended) -> None:
+        """All of it has passed."""
+        self.settle()
         self._watch.end(sighting)
 
     def discard(self) -> None:

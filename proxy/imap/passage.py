@@ -80,6 +80,12 @@ class Passage:
         if octets := self._provider.release():
             self._to_client(octets)
 
+    def close(self) -> None:
+        """Both sides are gone. Lets go of everything, so that no cycle of references keeps the session in memory."""
+        self._end()
+        self._client.close()
+        self._provider.close()
+
     @property
     def is_between_responses(self) -> bool:
         """Whether something of ours, like BYE, would stand by itself."""

@@ -128,6 +128,12 @@ class Session:
             "Timed out waiting for the client" if is_ours else "[UNAVAILABLE] The mail provider did not answer in time"
         )
 
+    def close(self) -> None:
+        """The session is over. Lets go of everything, so that no cycle of references keeps it in memory."""
+        self._handlers = {}
+        self._deferred = None
+        self._conversation.let_go()
+
     @property
     def phase(self) -> Phase:
         """What is awaited now."""

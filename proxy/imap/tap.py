@@ -17,7 +17,7 @@ from proxy.imap.watch import Unobservable, Watcher, Why
 
 __all__ = ["Tap"]
 
-MAX_COMMANDS = 1000  # under way at a time; a client that asks more is not followed in what comes on top
+MAX_COMMANDS = 100  # under way at a time that are followed; each may hold a message
 COMMAND = re.compile(rb"(?i)([^ \r\n]{1,128}) (UID )?([A-Z]{4,8})(?= |\r)")
 FOLLOWED = frozenset((b"SELECT", b"EXAMINE", b"CLOSE", b"UNSELECT", b"APPEND", b"REPLACE", b"COPY", b"MOVE", b"FETCH"))
 
@@ -29,6 +29,7 @@ class Tap:
         self._watcher = watcher
         self._limit = header_limit
         self._mailboxes = Mailboxes()
+        self._asked: list[tuple[int, int]] = []
         self._fetches = Fetches(watcher, self._mailboxes, header_limit, self._asked)
         self._pending: dict[bytes, Followed] = {}
         self._command: Followed | None = None
@@ -69,15 +70,9 @@ class Tap:
             case b"APPEND" | b"REPLACE":
                 return Append(self._watcher, self._mailboxes, self._limit)
             case b"FETCH":
-                return Partial()
+                return Partial(self._asked)
             case _:
                 return Copy(self._watcher, self._mailboxes, by_uid=by_uid)
-
-    def _asked(self, origin: int) -> int | None:
-        counts = [
-            each.asked[origin] for each in self._pending.values() if isinstance(each, Partial) if origin in each.asked
-        ]
-        return min(counts, default=None)
 
     # -- the provider -------------------------------------------------------------------------------------------------
 
