@@ -250,6 +250,8 @@ class Conversation:
         if self.is_closing:
             return
         self.is_closing = True
+        if self.is_upgrading:
+            text = None  # nothing in clear may stand in its handshake
         if text is not None and self.tag is not None:
             self.respond("NO", text)
         if text is not None and not self._has_heard_bye:

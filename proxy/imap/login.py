@@ -40,7 +40,7 @@ class Attempt:
         assert self.reader is not None
         self.said.append(Secret(message))
         self.reader.feed(message)
-        self.login = self.reader.login
+        self.login = _name(self.reader.login)
 
 
 class Login:
@@ -75,8 +75,8 @@ class Login:
             raise BadCommand("Neither name nor password may hold CR, LF or NUL")
         if b"LOGINDISABLED" in (self._conversation.capabilities or ()):
             raise BadCommand("[PRIVACYREQUIRED] The mail provider takes no LOGIN", is_no=True)
-        named = name.decode("utf-8", "replace").strip()
-        self._attempt = Attempt(command, login=named or None, said=[Secret(name), Secret(password)])
+        login = _name(name.decode("utf-8", "replace").strip())
+        self._attempt = Attempt(command, login=login, said=[Secret(name), Secret(password)])
         self._conversation.hold()
         self._go_on()
 
@@ -254,6 +254,11 @@ class Login:
                 conversation.resume()
 
         conversation.wire.later(conversation.policy.failed_login_delay, answer)
+
+
+def _name(login: str | None) -> str | None:
+    """A login that can be a name. Others go to no log: a message that was meant otherwise may hold a password."""
+    return login if login and login.isprintable() else None
 
 
 def _credentials(attempt: Attempt) -> Credentials | None:

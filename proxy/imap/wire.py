@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.limits import Limits
@@ -49,8 +49,8 @@ class Authenticated:
     login: str | None
     credentials: Credentials | None
     capabilities: frozenset[bytes]
-    client_octets: bytes
-    provider_octets: bytes
+    client_octets: bytes = field(repr=False)  # of a client that says more than one login, they hold its passwords
+    provider_octets: bytes = field(repr=False)
 
 
 class Wire(Protocol):
