@@ -134,7 +134,7 @@ class Shape(NamedTuple):
 
 
 PARTS = (250, 500, 1000)
-SMALL, LARGE = (32 * KIB, 64 * KIB, 128 * KIB), (256 * KIB, 512 * KIB, 1024 * KIB)
+TINY, SMALL, LARGE = (8 * KIB, 16 * KIB, 32 * KIB), (32 * KIB, 64 * KIB, 128 * KIB), (256 * KIB, 512 * KIB, 1024 * KIB)
 SHAPES = {
     "a message of multiparts in multiparts": Shape(
         lambda size: head(ANN, KIM, "m") + multiparts(size), PARTS, "sent_to_contact", False
@@ -155,10 +155,10 @@ SHAPES = {
         lambda size: attached(head(KIM, ANN, "o") + messages(size)), PARTS, "forwarding_address"
     ),
     "a message of parts beside each other": Shape(
-        lambda size: head(ANN, KIM, "m") + beside(size), (200, 400, 800), "sent_to_contact", False
+        lambda size: head(ANN, KIM, "m") + beside(size), (100, 200, 400), "sent_to_contact", False
     ),
     "an original of parts beside each other": Shape(
-        lambda size: attached(head(KIM, ANN, "o") + beside(size)), (200, 400, 800), "forwarding_address"
+        lambda size: attached(head(KIM, ANN, "o") + beside(size)), (100, 200, 400), "forwarding_address"
     ),
     "text in as many multiparts as are read": Shape(
         lambda size: head(ANN, KIM, "m") + multiparts(99, filled(WORDS, size)), SMALL, "sent_to_contact", False
@@ -172,12 +172,12 @@ SHAPES = {
     ),
     "an original of empty lines": Shape(
         lambda size: attached(head(KIM, ANN, "o") + b"Content-Type: a/b\r\n\r\n" + filled(b"\r\n", size)),
-        SMALL,
+        TINY,
         "forwarding_address",
     ),
     "an original that is all header": Shape(
         lambda size: attached(head(KIM, ANN, "o") + filled(b"X:\r\n", size)),
-        SMALL,
+        TINY,
         "forwarding_address",
     ),
     "an original in a file": Shape(lambda size: attached_file(with_pdf(size)), LARGE, "forwarding_address"),
