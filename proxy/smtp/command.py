@@ -14,7 +14,7 @@ __all__ = ["BadCommand", "Chunk", "Command", "MailPath", "parse_chunk", "parse_c
 # RFC 5321 §4.1.2, loosely: a path is anything between angle brackets that holds no bracket, space or control character
 # outside of a quoted string. What the address means is for the provider to judge.
 PATH = rb'<((?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^<>"\x00-\x20\x7f])*)>'
-# RFC 5321 §4.1.1.11: esmtp-param = esmtp-keyword ["=" esmtp-value]; the value may be UTF-8 (RFC 6531 §3.4).
+# RFC 5321 §4.1.2: esmtp-param = esmtp-keyword ["=" esmtp-value]; the value may be UTF-8 (RFC 6531 §3.4).
 PARAMETERS = rb"((?: +[A-Za-z0-9][A-Za-z0-9-]*(?:=[^= \x00-\x1f\x7f][^ \x00-\x1f\x7f]*)?)*) *"
 # quirk_space_before_path: old devices and scripts write "MAIL FROM: <a@b>"; every large provider takes it.
 MAIL = re.compile(rb"(?i:FROM): ?" + PATH + PARAMETERS)

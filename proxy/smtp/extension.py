@@ -93,7 +93,7 @@ def common(offers: Iterable[Extensions]) -> dict[bytes, bytes]:
 
 def _line(keyword: bytes, parameters: bytes, max_size: int, max_recipients: int) -> bytes:
     if keyword == b"SIZE":
-        theirs = int(parameters) if parameters.isdigit() else 0  # RFC 1870 §4: 0 and nothing mean no fixed limit
+        theirs = int(parameters) if parameters.isdigit() else 0  # RFC 1870 §3: 0 and nothing mean no fixed limit
         return b"SIZE %d" % (min(theirs, max_size) if theirs else max_size)
     if keyword == b"LIMITS":
         parameters = _limits(parameters, max_recipients)

@@ -1,6 +1,6 @@
 """The header section of a message passing by: where it ends, and the two fields a submission must not lack.
 
-RFC 6409 §8.1 and §8.2 let a submission server add a missing Date and Message-ID; that is all we ever add.
+RFC 6409 §8.2 and §8.3 let a submission server add a missing Date and Message-ID; that is all we ever add.
 """
 
 from __future__ import annotations

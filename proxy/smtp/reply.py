@@ -12,7 +12,7 @@ from dataclasses import dataclass
 __all__ = ["ProviderViolation", "Reply", "ReplyReader", "reply"]
 
 # RFC 5321 §4.2: Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
-# Octets above 0x7F are UTF-8 under SMTPUTF8 (RFC 6531 §3.7.4.2); control characters other than HT are no text.
+# Octets above 0x7F are UTF-8 under SMTPUTF8 (RFC 6531 §3.7.4); control characters other than HT are no text.
 LINE = re.compile(rb"([2-5][0-5][0-9])(?:([- ])([^\x00-\x08\x0a-\x1f\x7f]*))?\r\n")
 
 

@@ -69,11 +69,6 @@ class Transfer:
         self._released += len(held)
         return held
 
-    @property
-    def is_collecting(self) -> bool:
-        """Whether the header section is not known yet."""
-        return self._collector is not None
-
     def pass_chunk(self, content: bytes) -> None:
         """Content of a chunk behind its header section."""
         self.size += len(content)
