@@ -22,7 +22,7 @@ NAME = 64  # octets before a literal in which its name stands
 FETCH = re.compile(rb"(?i)\* [0-9]{1,10} FETCH \(")
 # RFC 9051 §9: msg-att-static; RFC 3516 §4.3 has BINARY. What stands before the literal must be the item's name itself.
 ITEM = re.compile(
-    rb"(?i)[ (](BODY\[(HEADER|TEXT)?\]|RFC822(?:\.(HEADER|TEXT))?|BINARY\[\])(?:<([0-9]{1,20})>)? ~?\{[0-9]+\}\r\n"
+    rb"(?i)[ (]((?:BODY|BINARY)\[(HEADER|TEXT|[0-9.]+)?\]|RFC822(?:\.(HEADER|TEXT))?)(?:<([0-9]{1,20})>)? ~?\{[0-9]+\}\r\n"
 )
 # Quoted strings are skipped: a subject may hold anything.
 FACT = re.compile(
@@ -109,10 +109,11 @@ class Fetches:
         if match is None or match.end() != len(text):
             return False
         part, place = (match[2] or match[3] or b"").upper(), self._mailboxes.selected
-        if part == b"TEXT":
-            return self._refuse(Why.NO_HEADER_SECTION)
         if place is None:
             return self._refuse(Why.NO_MAILBOX)
+        if part not in (b"", b"HEADER"):
+            is_known = self._uid is not None and self._watcher.is_known(place, self._uid)
+            return False if is_known else self._refuse(Why.NO_HEADER_SECTION)
         if part == b"HEADER":
             return self._header_alone(match[4], size)
         if match[4] is not None:

@@ -236,10 +236,11 @@ class Login:
         conversation.pass_on(attempt.login, _credentials(attempt))
 
     def _fail(self, octets: bytes) -> None:
-        """A failed login costs time, and too many the session. The client is held."""
+        """A failed login costs time, and too many the session."""
         self._attempt = None
         self._failures += 1
         conversation = self._conversation
+        conversation.holds = max(1, conversation.holds)  # a provider may refuse while it is the client's turn
         conversation.read = conversation.read_command
         if not conversation.policy.route_is_known:
             conversation.drop_provider()
