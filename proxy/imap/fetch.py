@@ -22,7 +22,8 @@ NAME = 64  # octets before a literal in which its name stands
 FETCH = re.compile(rb"(?i)\* [0-9]{1,10} FETCH \(")
 # RFC 9051 §9: msg-att-static; RFC 3516 §4.3 has BINARY. What stands before the literal must be the item's name itself.
 ITEM = re.compile(
-    rb"(?i)[ (]((?:BODY|BINARY)\[(HEADER|TEXT|[0-9.]+)?\]|RFC822(?:\.(HEADER|TEXT))?)(?:<([0-9]{1,20})>)? ~?\{[0-9]+\}\r\n"
+    rb"(?i)[ (]((?:BODY|BINARY)\[(HEADER|TEXT|[0-9.]+)?\]|RFC822(?:\.(HEADER|TEXT))?)"
+    rb"(?:<([0-9]{1,20})>)? ~?\{[0-9]+\}\r\n"
 )
 # Quoted strings are skipped: a subject may hold anything.
 FACT = re.compile(

@@ -117,6 +117,33 @@ def test_only_the_messages_that_are_wanted_are_kept() -> None:
     assert [len(watch.kept) for watch in stand.watcher.watches] == [len(message), 0]
 
 
+def test_what_is_too_long_to_be_withheld_is_altered_however_it_is_cut_or_not_at_all() -> None:
+    octets = b"a COMPRESS DEFLATE" + b"x" * 9000 + b"\r\nb COMPRESS DEFLATE\r\n"
+    for places in ([], [1], [5000], [9010, 9019]):
+        stand = Stand()
+        for piece in cut(octets, places):
+            stand.say("client", piece)
+        assert stand.provider == octets[:-10] + b"\r\n"
+
+
+def test_a_message_that_is_saved_is_judged_before_the_provider_answers() -> None:
+    stand = Stand()
+    stand.say("client", b"e APPEND Sent {16+}\r\nSubject: no end\n\r\n")
+    (watch,) = stand.watcher.watches
+    assert watch.section is not None
+    assert not watch.is_over
+
+
+def test_few_messages_are_put_together_at_a_time() -> None:
+    stand = Stand()
+    stand.say("client", b"a SELECT INBOX\r\n")
+    stand.say("provider", b"* OK [UIDVALIDITY 7]\r\na OK\r\n")
+    for uid in range(20):
+        stand.say("provider", b"* 1 FETCH (UID %d BODY[]<0> {10}\r\nFrom: kim@)\r\n" % uid)
+    assert sum(not watch.is_over for watch in stand.watcher.watches) == 8
+    assert stand.watcher.events == ["discarded", f"unobservable: {Why.PARTIAL_INCOMPLETE}"] * 12
+
+
 def test_a_watcher_that_fails_in_the_middle_of_a_message_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Watch, octets: bytes) -> bool:
         raise OSError("disk full")
