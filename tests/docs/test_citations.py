@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 LISTED = re.findall(r"^\| (\d+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs" / "rfcs.md").read_text("utf-8"), re.MULTILINE)
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/flow.md", "docs/rules.md", "docs/commands.md")
 PACKAGES = ("onrecord", "proxy", "engine", "store", "certs")
-RFC = re.compile(r"\bRFCs?[ -]?(\d+)")
+RFC = re.compile(r"\bRFC(?!822\b)s?[ -]?(\d+)")  # RFC822 is what IMAP calls a message
 WELL_FORMED = re.compile(r"\bRFC [1-9]\d{0,4}(?!\d)(?: §\d+(?:\.\d+)*(?:, §\d+(?:\.\d+)*)*)?(?! ?(?:section|sec\.|§§))")
 
 
