@@ -134,6 +134,17 @@ def test_a_message_that_is_saved_is_judged_before_the_provider_answers() -> None
     assert not watch.is_over
 
 
+def test_no_more_commands_are_followed_than_are_reasonable() -> None:
+    stand = Stand()
+    for number in range(150):
+        stand.say("client", b"t%d SELECT INBOX\r\n" % number)
+    assert stand.watcher.events == [f"unobservable: {Why.TOO_MANY_COMMANDS}"] * 50
+    stand.say("provider", b"".join(b"t%d OK Done\r\n" % number for number in range(150)))
+    stand.say("client", b"a SELECT Work\r\n")
+    stand.say("provider", b"a OK Done\r\n* 1 FETCH (UID 5 BODY[] {30}\r\n" + KIM + b")\r\n")
+    assert stand.watcher.events[-1] == "seen in Work/None 5 ? 30 octets, kept"
+
+
 def test_few_messages_are_put_together_at_a_time() -> None:
     stand = Stand()
     stand.say("client", b"a SELECT INBOX\r\n")
