@@ -77,6 +77,23 @@ class Verdicts:
             self._remembered.clear()
         return self._remembered.get(_what_decides(capture, message))
 
+    def at_hand(self, capture: Capture, message: Message) -> Verdict | None:
+        """The verdict, where the directory need not be asked for it."""
+        if (verdict := self.recall(capture, message)) is not None:
+            return verdict
+        question = engine.question(capture, message)
+        answers = self._directory.answer(question)
+        if answers is None:
+            return None
+        verdict = self.reach(capture, message, question, answers)
+        self.remember(capture, message, verdict)
+        return verdict
+
+    async def ask(self, capture: Capture, message: Message) -> Verdict:
+        """The verdict, the directory being asked. Raises `StoreUnavailable`."""
+        question = engine.question(capture, message)
+        return self.reach(capture, message, question, await self._directory.ask(question))
+
     def reach(self, capture: Capture, message: Message, question: Question, answers: tuple[Answer, ...]) -> Verdict:
         """The engine's verdict. `question` names the addresses to keep hashes of."""
         decisions = engine.decide_each(capture, message, answers)
@@ -101,4 +118,5 @@ class Verdicts:
 
 def _what_decides(capture: Capture, message: Message) -> object:
     """All that the verdict on a plain message rests on, besides the directory."""
-    return capture.login, capture.recipients, capture.refused, message.authors, message.to, message.cc
+    path = capture.source, capture.login, capture.mailbox, capture.folder, capture.recipients, capture.refused
+    return path, message.authors, message.to, message.cc

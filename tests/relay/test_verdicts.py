@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import engine
 import engine.correspondence
-from engine.capture import Capture
+from engine.capture import Capture, Folder
 from engine.decision import Outcome, Source
 from engine.directory import Answer, Portal, Question, Rule, User
 from engine.message import DECIDING_FIELDS
@@ -87,6 +88,17 @@ def test_another_login_or_envelope_is_decided_anew(directory: Directory) -> None
         Capture(source=Source.RELAY, recipients=(), refused=("kim@b.example",), login="ann@a.example"),
     ):
         assert verdicts.recall(capture, message) is None
+
+
+def test_another_mailbox_folder_or_path_is_decided_anew(directory: Directory) -> None:
+    verdicts, message = Verdicts(directory, b"k" * 32), engine.read(PLAIN)
+    question = Question(login="ann@a.example", addresses=frozenset(("ann@a.example", "kim@b.example")))
+    seen = Capture(source=Source.IMAP_PROXY, mailbox="ann@a.example")
+    captures = (seen, replace(seen, mailbox="bob@a.example"), replace(seen, folder=Folder.JUNK))
+    for capture in (*captures, replace(seen, source=Source.OBSERVER)):
+        assert verdicts.recall(capture, message) is None
+        verdicts.remember(capture, message, verdicts.reach(capture, message, question, answers()))
+    assert verdicts.recall(seen, message) is not None
 
 
 def test_a_change_of_the_directory_ends_all_verdicts(directory: Directory) -> None:
