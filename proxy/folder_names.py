@@ -1,0 +1,54 @@
+"""Which folder a mailbox is by its name, where no server says so (RFC 6154 §2).
+
+Providers without SPECIAL-USE, and clients that never ask for it, are common; drafts and spam must not be taken for
+correspondence because of that. The names are those that mail clients and servers give in their own languages.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from engine.capture import Folder
+
+__all__ = ["folder_named"]
+
+MAX_NAME = 1024  # characters of a name that are looked at
+# RFC 9051 §5.1.1: any character may divide the levels of a hierarchy; these do.
+LEVELS = re.compile(r"[/.\\]")
+# What waits to be sent is no mail yet either.
+NAMES = {
+    Folder.DRAFTS: """drafts, draft, outbox, unsent messages, entwürfe, postausgang, brouillons, boîte d'envoi,
+        borradores, bandeja de salida, bozze, posta in uscita, concepten, postvak uit, rascunhos, caixa de saída,
+        utkast, kladder, kladde, luonnokset, wersje robocze, robocze, koncepty, rozepsané, черновики, чернетки,
+        taslaklar, 下書き, 草稿, 草稿箱""",
+    Folder.JUNK: """junk, spam, junk e-mail, junk email, junk mail, bulk mail, junk-e-mail, junk-email, spamverdacht,
+        unerwünscht, courrier indésirable, indésirables, pourriel, correo no deseado, no deseado, posta indesiderata,
+        indesiderata, ongewenste e-mail, ongewenst, ongewenste reclame, lixo eletrónico, lixo eletrônico,
+        lixo electrónico, skräppost, søppelpost, uønsket e-post, uønsket mail, uønsket post, roskaposti,
+        wiadomości-śmieci, wiadomości śmieci, nevyžádaná pošta, нежелательная почта, спам, небажана пошта,
+        gereksiz e-posta, önemsiz, önemsiz e-posta, istenmeyen, 迷惑メール, 垃圾邮件, 垃圾郵件""",
+    Folder.TRASH: """trash, deleted, deleted items, deleted messages, bin, wastebasket, papierkorb,
+        gelöschte elemente, gelöschte objekte, gelöscht, corbeille, éléments supprimés, messages supprimés, papelera,
+        elementos eliminados, mensajes eliminados, cestino, posta eliminata, elementi eliminati, prullenbak,
+        prullenmand, verwijderde items, lixo, lixeira, itens excluídos, itens eliminados, papperskorg, papperskorgen,
+        borttagna objekt, papirkurv, papirkurven, slettede elementer, slettet post, slettede mails, roskakori,
+        poistetut, kosz, elementy usunięte, usunięte, koš, odstraněná pošta, odstraněno, корзина, удаленные,
+        удалённые, кошик, видалені, çöp, çöp kutusu, silinmiş öğeler, ゴミ箱, 削除済みアイテム, 已删除邮件,
+        已删除, 废件箱, 垃圾桶""",
+}
+
+
+def folder_named(mailbox: str) -> Folder | None:
+    """The folder of that decoded name, or that it lies in; `None` when it may hold correspondence."""
+    for level in LEVELS.split(mailbox[:MAX_NAME]):
+        if (folder := FOLDERS.get(_form(level))) is not None:
+            return folder
+    return None
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
+
+
+FOLDERS = {_form(name): folder for folder, names in NAMES.items() for name in names.split(",")}
