@@ -16,22 +16,23 @@ from typing import Any
 
 import structlog
 
-import engine
 from engine.address import canonical
 from engine.capture import Capture
 from engine.decision import Source
-from engine.directory import Answer, Question
+from engine.directory import Question
 from engine.message import Message
+from proxy.content import Content, Held
 from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.seen import SeenMessages
 from proxy.sighting import Sighting, address_of
 from proxy.smtp.reply import Reply
 from proxy.smtp.session import Envelope
 from proxy.verdict import Directory, Verdict, Verdicts
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
-from store.spool import ContentFile, Spool
+from store.spool import Spool
 
-__all__ = ["Captures"]
+__all__ = ["UNDECIDED_MEMORY", "Captures"]
 
 log = structlog.get_logger("capture")
 
@@ -42,7 +43,10 @@ AWAY_SECONDS = 10.0  # how long it then is not asked about recipients, so that a
 
 
 class Captures:
-    """Makes the taps of one relay process."""
+    """Makes the taps of one relay process, and holds what its sessions share.
+
+    `watched` is what the messages of watched mailboxes take at present, `seen` which of them are done with.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,8 @@ class Captures:
         self.counts: Counter[str] = Counter()
         self.hash_key = hash_key
         self.verdicts = Verdicts(directory, hash_key)
+        self.seen = SeenMessages()
+        self.watched = Held()
         self._ask_again_at = float("-inf")
         self._prefix = os.urandom(12).hex()
         self._serial = 0
@@ -152,6 +158,22 @@ class Captures:
             for answer in answers
         )
 
+    async def ask_verdict(self, capture: Capture, message: Message, session: str) -> Verdict | None:
+        """What the engine says of a message; `None` when nobody can tell now, and the recorder will."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self.verdicts.ask(capture, message)
+        except (StoreUnavailable, TimeoutError):
+            self.counts["undecided"] += 1
+        except Exception as error:  # of one strange message, which must not end every session of the process
+            self.tell_failure(error, session)
+        return None
+
+    def tell_failure(self, error: Exception, session: str) -> None:
+        """A message was not understood; it passes all the same."""
+        self.counts["judging_failed"] += 1
+        log.error("a message could not be judged", session=session, cause=type(error).__name__)
+
     def new_key(self) -> str:
         """A capture key that no other process and no later run makes again."""
         self._serial += 1
@@ -164,16 +186,13 @@ class MessageTap:
     __slots__ = (
         "_asking",
         "_captures",
-        "_chunks",
+        "_content",
         "_continue",
         "_dot_stuffed",
-        "_file",
-        "_in_memory",
         "_journal_key",
         "_keeps",
         "_section",
         "_sighting",
-        "_trouble",
     )
 
     def __init__(self, captures: Captures, sighting: Sighting) -> None:
@@ -183,11 +202,8 @@ class MessageTap:
         self._keeps = True
         self._asking = False
         self._continue: Callable[[], None] | None = None
-        self._chunks: list[bytes] = []
-        self._in_memory = 0
-        self._file: ContentFile | None = None
+        self._content = Content(captures.spool, captures.new_key)
         self._dot_stuffed = False
-        self._trouble: Exception | None = None
         self._journal_key: str | None = None
 
     # -- the message passes -------------------------------------------------------------------------------------------
@@ -205,33 +221,19 @@ class MessageTap:
         capture, message = self._sighting.read(section)
         if self._sighting.is_asked_for:
             return
-        verdicts = self._captures.verdicts
-        if (verdict := verdicts.recall(capture, message)) is not None:
-            self._decided(verdict)
-            return
-        question = engine.question(capture, message)
-        answers = self._captures.directory.answer(question)
-        if answers is not None:
-            verdict = verdicts.reach(capture, message, question, answers)
-            verdicts.remember(capture, message, verdict)
+        verdict = self._captures.verdicts.at_hand(capture, message)
+        if verdict is not None:
             self._decided(verdict)
         else:
             self._asking = True
-            self._captures.tasks.create_task(self._ask(capture, message, question))
+            self._captures.tasks.create_task(self._ask(capture, message))
 
-    async def _ask(self, capture: Capture, message: Message, question: Question) -> None:
-        answers: tuple[Answer, ...] | None = None
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                answers = await self._captures.directory.ask(question)
-        except (StoreUnavailable, TimeoutError):
-            self._captures.counts["undecided"] += 1
-        except Exception as error:  # of one strange message, which must not end every session of the process
-            self._tell_failure(error)
+    async def _ask(self, capture: Capture, message: Message) -> None:
+        verdict = await self._captures.ask_verdict(capture, message, self._sighting.session)
         self._asking = False
-        if answers is not None:
+        if verdict is not None:
             try:
-                self._decided(self._captures.verdicts.reach(capture, message, question, answers))
+                self._decided(verdict)
             except Exception as error:  # as in header_section
                 self._tell_failure(error)
         if self._continue is not None:
@@ -239,8 +241,7 @@ class MessageTap:
             then()
 
     def _tell_failure(self, error: Exception) -> None:
-        self._captures.counts["judging_failed"] += 1
-        log.error("a message could not be judged", session=self._sighting.session, cause=type(error).__name__)
+        self._captures.tell_failure(error, self._sighting.session)
 
     def _decided(self, verdict: Verdict) -> None:
         self._sighting.verdict = verdict
@@ -251,28 +252,8 @@ class MessageTap:
     def content(self, octets: bytes) -> None:
         if not self._keeps:
             return
-        self._chunks.append(octets)
-        self._in_memory += len(octets)
         is_kept = self._sighting.verdict is not None or self._sighting.is_asked_for
-        if self._in_memory > (self._captures.limits.capture_memory if is_kept else UNDECIDED_MEMORY):
-            self._spill()
-
-    def _spill(self) -> None:
-        try:
-            if self._file is None:
-                self._file = self._captures.spool.content_file(self._captures.new_key())
-            self._file.write(self._chunks)
-        except OSError as error:
-            self._keeps = False
-            self._trouble = error
-            self._drop_content()
-        else:
-            self._chunks.clear()
-            self._in_memory = 0
-
-    def _flush(self) -> None:
-        if self._file is not None and self._chunks:
-            self._spill()
+        self._content.add(octets, memory=self._captures.limits.capture_memory if is_kept else UNDECIDED_MEMORY)
 
     # -- how it ended -------------------------------------------------------------------------------------------------
 
@@ -288,10 +269,10 @@ class MessageTap:
         return True
 
     def _journal_now(self, then: Callable[[bool], None]) -> None:
-        self._flush()
+        self._content.flush()
         if self._sighting.is_nobodys:
             then(True)
-        elif self._trouble is not None:
+        elif self._content.trouble is not None:
             then(False)
         else:
             self._journal_key = self._captures.new_key()
@@ -308,13 +289,13 @@ class MessageTap:
         if self._sighting.is_nobodys:
             self._note_skip()
             return False
-        self._flush()
+        self._content.flush()
         if self._journal_key is not None:
             entry = self._message_entry(self._journal_key, reply, settled=True)
             self._captures.spool.settle(entry, lambda error: then())
             return True
-        if self._trouble is not None:
-            self._leave_gap("capture_failed", self._trouble)
+        if self._content.trouble is not None:
+            self._leave_gap("capture_failed", self._content.trouble)
             return False
         self._put(
             self._message_entry(self._captures.new_key(), reply, settled=True),
@@ -331,9 +312,9 @@ class MessageTap:
         then()
 
     def keep(self, then: Callable[[bool], None]) -> bool:
-        self._flush()
-        if self._trouble is not None:
-            self._tell_loss(self._trouble)
+        self._content.flush()
+        if self._content.trouble is not None:
+            self._tell_loss(self._content.trouble)
             return False
 
         def stored(error: Exception | None) -> None:
@@ -420,16 +401,16 @@ class MessageTap:
 
         seconds = self._captures.deadlines.capture
         timer = asyncio.get_running_loop().call_later(seconds, once, TimeoutError("the spool did not answer in time"))
-        self._captures.spool.put(entry, once, self._file)
+        self._captures.spool.put(entry, once, self._content.file)
 
     def _message_entry(self, key: str, reply: Reply | None, *, settled: bool) -> Entry:
-        file = self._file
+        file = self._content.file
         return Entry(
             key=key,
             at=time.time(),
             kind=EntryKind.MESSAGE,
             facts=self._sighting.facts() | self._sighting.outcome(reply, self._captures.hash_key),
-            content=b"".join(self._chunks) if file is None else None,
+            content=self._content.octets(),
             content_file=file.path if file is not None else None,
             dot_stuffed=self._dot_stuffed,
             settled=settled,
@@ -463,11 +444,10 @@ class MessageTap:
             self._captures.spool.settle(entry, lambda error: None)
 
     def _drop_content(self) -> None:
-        self._chunks.clear()
-        self._in_memory = 0
-        if self._file is not None and self._journal_key is None:
-            self._file.discard()
-            self._file = None
+        if self._journal_key is None:
+            self._content.discard()
+        else:
+            self._content.release()
 
 
 def _unstuff(section: bytes) -> bytes:

@@ -18,7 +18,7 @@ from proxy.smtp.session import Envelope
 from proxy.verdict import Verdict, Verdicts
 from store.hashes import keyed_hash, message_hashes
 
-__all__ = ["Sighting", "address_of"]
+__all__ = ["Sighting", "address_of", "hashes_of", "ids_of"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Sighting:
             "host": self.host,
             "outcome": "delivered" if reply is not None else None,
             # A message whose outcome stays unknown becomes a gap, which must know it when it comes again.
-            "message_ids": self._message_ids(hash_key),
+            "message_ids": ids_of(hash_key, self.message),
         }
 
     def recipients(self, refusal: Reply | None = None) -> list[dict[str, Any]]:
@@ -109,19 +109,25 @@ class Sighting:
         ]
 
     def hashes(self, hash_key: bytes) -> dict[str, Any]:
-        """Keyed hashes of the message (rules.md 4.3) and of the addresses that are no user's (8.2)."""
-        if self.message is None:
-            return {}
-        verdict = self.verdict
-        with_print = verdict is None or verdict.follows_threads
-        return {
-            **message_hashes(hash_key, self.message, with_print=with_print),
-            "addresses": verdict.addresses if verdict is not None else [],
-        }
+        """What an entry without content says of the message (`hashes_of`)."""
+        return hashes_of(hash_key, self.message, self.verdict)
 
-    def _message_ids(self, hash_key: bytes) -> list[str]:
-        named = self.message.message_id if self.message is not None else None
-        return [keyed_hash(hash_key, named)] if named else []
+
+def ids_of(hash_key: bytes, message: Message | None) -> list[str]:
+    """The keyed hash of the message's id."""
+    named = message.message_id if message is not None else None
+    return [keyed_hash(hash_key, named)] if named else []
+
+
+def hashes_of(hash_key: bytes, message: Message | None, verdict: Verdict | None) -> dict[str, Any]:
+    """Keyed hashes of the message (rules.md 4.3) and of the addresses that are no user's (8.2)."""
+    if message is None:
+        return {}
+    with_print = verdict is None or verdict.follows_threads
+    return {
+        **message_hashes(hash_key, message, with_print=with_print),
+        "addresses": verdict.addresses if verdict is not None else [],
+    }
 
 
 def address_of(path: bytes) -> str:
