@@ -1,0 +1,284 @@
+"""Watching a mailbox session that passes through: what its client reads and saves, on its way to the log.
+
+What is wanted is decided when a header section is known, by the rule that holds for the relay. Nothing waits for it: a
+message whose verdict must be asked for goes on, and so does one that could not be kept. What is not remembered as seen
+is taken when it is read the next time.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from engine.capture import Capture, Folder
+from engine.decision import Source
+from engine.directory import Question
+from engine.message import Message
+from proxy.capture import UNDECIDED_MEMORY, Captures
+from proxy.content import Content
+from proxy.folder_names import folder_named
+from proxy.imap.watch import Appended, CopiedToLog, HeaderSeen, Place, Seen, Unobservable
+from proxy.mailbox_sighting import MailboxSighting
+from proxy.verdict import Verdict
+from store.database import StoreUnavailable
+from store.entry import Entry, EntryKind
+
+__all__ = ["MailboxWatcher"]
+
+log = structlog.get_logger("watching")
+
+# Each may hold a file open, until the spool has it or the provider has answered.
+SESSION_MESSAGES = 100  # under way in one session
+PROCESS_MESSAGES = 400
+# Beyond that even small messages go to files. It bounds what a fast provider may put before a slow disk.
+PROCESS_OCTETS = 16 * 1024 * 1024
+DRAFT = "\\draft"
+
+
+class MailboxWatcher:
+    """Watches one session. Implements `proxy.imap.watch.Watcher`.
+
+    `login` is an address, the provider's domain completed. One that no portal knows is not watched.
+    """
+
+    __slots__ = ("_is_closed", "_question", "_told", "captures", "login", "session", "under_way")
+
+    def __init__(self, captures: Captures, session_id: str, login: str) -> None:
+        self.captures = captures
+        self.session = session_id
+        self.login = login
+        self.under_way = 0
+        self._told: set[str] = set()
+        self._is_closed = False
+        self._question = Question(login=login, addresses=frozenset((login,)))
+        if captures.directory.answer(self._question) is None:
+            captures.tasks.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """So that the directory is at hand when the first message comes. Where it is not, each message asks itself."""
+        try:
+            await self.captures.directory.ask(self._question)
+        except StoreUnavailable:
+            return
+        except Exception as error:  # of one strange login, which must not end every session of the process
+            self.captures.tell_failure(error, self.session)
+
+    def close(self) -> None:
+        """The session is over. What was seen to its end still goes to the log."""
+        self._is_closed = True
+
+    # -- as the passage tells it --------------------------------------------------------------------------------------
+
+    def is_known(self, place: Place, uid: int) -> bool:
+        """Whether this process has handed the message to the spool (`proxy.seen`)."""
+        return self.captures.seen.has(self.login, place, uid)
+
+    def is_for_log(self, mailbox: str) -> bool:
+        """No folder is: only what the rule says is logged."""
+        return False
+
+    def watch(self, place: Place) -> MessageWatch | None:
+        """A watch for a message that begins to pass, where somebody may want it."""
+        if self._is_closed or not self._may_concern_somebody():
+            return None
+        if self.under_way >= SESSION_MESSAGES or self.captures.watched.messages >= PROCESS_MESSAGES:
+            self.lose("too_many_messages")
+            return None
+        return MessageWatch(self, place.folder or folder_named(place.mailbox))
+
+    def tell(self, event: HeaderSeen | CopiedToLog | Unobservable) -> None:
+        """Counts what concerns no single message. A header section alone is logged when its message is read."""
+        match event:
+            case HeaderSeen():
+                self.captures.counts["header_only"] += 1
+            case CopiedToLog():
+                self.lose("copied_to_log")
+            case Unobservable():
+                self.lose(event.why)
+
+    def _may_concern_somebody(self) -> bool:
+        answers = self.captures.directory.answer(self._question)
+        if answers is None or answers:
+            return True  # where that is not at hand, the message itself will ask
+        if "unknown_login" not in self._told:
+            self.lose("unknown_login")
+        return False
+
+    def lose(self, why: str) -> None:
+        """Something passed unobserved: counted each time, said once a session."""
+        self.captures.counts["unobservable"] += 1
+        if why not in self._told:
+            self._told.add(why)
+            log.info("something of a mailbox session could not be observed", session=self.session, reason=str(why))
+
+
+class MessageWatch:
+    """Watches one message. Implements `proxy.imap.watch.Watch`."""
+
+    __slots__ = ("_asking", "_captures", "_content", "_ended", "_held", "_is_over", "_keeps", "_sighting", "_watcher")
+
+    def __init__(self, watcher: MailboxWatcher, folder: Folder | None) -> None:
+        self._watcher = watcher
+        self._captures = captures = watcher.captures
+        self._sighting = MailboxSighting(
+            session=watcher.session, source=Source.IMAP_PROXY, mailbox=watcher.login, folder=folder
+        )
+        self._content = Content(captures.spool, captures.new_key)
+        self._held = 0
+        self._keeps = True
+        self._asking = False
+        self._ended: Seen | Appended | None = None
+        self._is_over = False
+        watcher.under_way += 1
+        captures.watched.messages += 1
+
+    # -- the message passes -------------------------------------------------------------------------------------------
+
+    def header_section(self, section: bytes) -> bool:
+        """Decides, or asks. What could not be understood is kept: the recorder tries again."""
+        try:
+            capture, message = self._sighting.read(section)
+            verdict = self._captures.verdicts.at_hand(capture, message)
+            if verdict is not None:
+                self._decided(verdict)
+            else:
+                self._captures.tasks.create_task(self._ask(capture, message))
+                self._asking = True
+        except Exception as error:  # understanding mail may fail, passing it may not
+            self._captures.tell_failure(error, self._watcher.session)
+        return self._keeps
+
+    async def _ask(self, capture: Capture, message: Message) -> None:
+        verdict = await self._captures.ask_verdict(capture, message, self._watcher.session)
+        self._asking = False
+        if self._is_over:
+            return
+        try:
+            if verdict is not None:
+                self._decided(verdict)
+        except Exception as error:  # as in header_section
+            self._captures.tell_failure(error, self._watcher.session)
+        if self._ended is not None:
+            self._settle(self._ended)
+
+    def _decided(self, verdict: Verdict) -> None:
+        self._sighting.verdict = verdict
+        if not self._sighting.is_wanted:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._keeps = False
+        self._content.discard()
+        self._account()
+
+    def content(self, octets: bytes) -> bool:
+        """Keeps what is wanted, or may be."""
+        if not self._keeps:
+            return False
+        memory = self._captures.limits.capture_memory if self._sighting.verdict is not None else UNDECIDED_MEMORY
+        if self._captures.watched.octets + len(octets) > PROCESS_OCTETS:
+            memory = 0
+        self._content.add(octets, memory=memory)
+        self._account()
+        return self._content.trouble is None
+
+    def _account(self) -> None:
+        self._captures.watched.octets += self._content.in_memory - self._held
+        self._held = self._content.in_memory
+
+    # -- how it ended -------------------------------------------------------------------------------------------------
+
+    def end(self, sighting: Seen | Appended) -> None:
+        """All of it has passed: it goes to the spool, now or when the verdict is there."""
+        self._ended = sighting
+        if not self._asking:
+            self._settle(sighting)
+
+    def discard(self) -> None:
+        """It came to nothing."""
+        self._drop()
+        self._finish()
+
+    def _settle(self, ended: Seen | Appended) -> None:
+        try:
+            if DRAFT in (ended.flags or ()) and self._sighting.folder is None:
+                self._sighting.move(Folder.DRAFTS, self._captures.verdicts)
+            if self._sighting.is_wanted:
+                self._put(ended)
+            else:
+                self._drop()
+                self._note_skip(ended)
+        except Exception as error:  # as in header_section
+            self._captures.tell_failure(error, self._watcher.session)
+            self.discard()
+
+    def _note_skip(self, ended: Seen | Appended) -> None:
+        if self._sighting.is_nobodys:
+            self._captures.counts["unconcerned"] += 1
+        else:
+            self._captures.counts["skipped"] += 1
+            self._captures.spool.note(self._entry(EntryKind.NOTE, ended))
+            self._remember(ended)
+        self._finish()
+
+    def _put(self, ended: Seen | Appended) -> None:
+        self._content.flush()
+        self._account()
+        if self._content.trouble is not None:
+            self._leave_gap(ended, self._content.trouble)
+            self._finish()
+            return
+        file = self._content.file
+        path = file.path if file is not None else None
+        entry = self._entry(EntryKind.MESSAGE, ended, content=self._content.octets(), content_file=path)
+        self._content.release()  # the entry has it; it counts until the spool has it too
+        self._captures.spool.put(entry, lambda error: self._stored(ended, error), file)
+
+    def _stored(self, ended: Seen | Appended, error: Exception | None) -> None:
+        if error is None:
+            self._captures.counts["captured"] += 1
+            self._remember(ended)
+        else:
+            self._leave_gap(ended, error)
+            self._content.discard()
+        self._finish()
+
+    def _leave_gap(self, ended: Seen | Appended, cause: Exception) -> None:
+        """It is a gap until the message is read once more."""
+        self._captures.counts["capture_failed"] += 1
+        log.error("a message to be logged was not captured", session=self._watcher.session, cause=str(cause))
+        gap = {"gap": "capture_failed", "cause": type(cause).__name__}
+        self._captures.spool.note(self._entry(EntryKind.GAP, ended, gap))
+
+    def _entry(
+        self,
+        kind: EntryKind,
+        ended: Seen | Appended,
+        more: dict[str, Any] | None = None,
+        *,
+        content: bytes | None = None,
+        content_file: Path | None = None,
+    ) -> Entry:
+        key = self._captures.hash_key
+        return Entry(
+            key=self._sighting.key(key, ended.size),
+            at=time.time(),
+            kind=kind,
+            facts=self._sighting.facts(key, has_content=kind is EntryKind.MESSAGE) | (more or {}),
+            content=content,
+            content_file=content_file,
+        )
+
+    def _remember(self, ended: Seen | Appended) -> None:
+        if ended.uid is not None:
+            self._captures.seen.add(self._watcher.login, ended.place, ended.uid)
+
+    def _finish(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._watcher.under_way -= 1
+            self._captures.watched.messages -= 1
+        self._account()
