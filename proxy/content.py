@@ -12,10 +12,11 @@ __all__ = ["Content", "Held"]
 
 @dataclass(slots=True)
 class Held:
-    """What many messages hold together: how many they are, and octets of theirs in memory."""
+    """What many messages hold together: how many they are, octets of theirs in memory, and files of theirs."""
 
     messages: int = 0
     octets: int = 0
+    files: int = 0
 
 
 class Content:
@@ -61,13 +62,17 @@ class Content:
             self.file.discard()
             self.file = None
 
+    def fail(self, error: Exception) -> None:
+        """Nothing of it can be kept."""
+        self.trouble = error
+        self.discard()
+
     def _spill(self) -> None:
         try:
             if self.file is None:
                 self.file = self._spool.content_file(self._new_key())
             self.file.write(self._chunks)
         except OSError as error:
-            self.trouble = error
-            self.discard()
+            self.fail(error)
         else:
             self.release()

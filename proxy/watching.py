@@ -30,11 +30,14 @@ __all__ = ["MailboxWatcher"]
 
 log = structlog.get_logger("watching")
 
-# Each may hold a file open, until the spool has it or the provider has answered.
-SESSION_MESSAGES = 100  # under way in one session
-PROCESS_MESSAGES = 400
-# Beyond that even small messages go to files. It bounds what a fast provider may put before a slow disk.
+# Messages under way wait for the provider, the directory or the spool. A provider on the same machine sends some
+# hundreds while the directory is asked once.
+SESSION_MESSAGES = 1000
+PROCESS_MESSAGES = 2000
+# What a fast provider may put before a slow disk: beyond so much in memory even small messages go to files, and beyond
+# so many files they are gaps.
 PROCESS_OCTETS = 16 * 1024 * 1024
+PROCESS_FILES = 200
 DRAFT = "\\draft"
 
 
@@ -118,7 +121,18 @@ class MailboxWatcher:
 class MessageWatch:
     """Watches one message. Implements `proxy.imap.watch.Watch`."""
 
-    __slots__ = ("_asking", "_captures", "_content", "_ended", "_held", "_is_over", "_keeps", "_sighting", "_watcher")
+    __slots__ = (
+        "_asking",
+        "_captures",
+        "_content",
+        "_ended",
+        "_has_file",
+        "_is_over",
+        "_keeps",
+        "_octets",
+        "_sighting",
+        "_watcher",
+    )
 
     def __init__(self, watcher: MailboxWatcher, folder: Folder | None) -> None:
         self._watcher = watcher
@@ -127,7 +141,8 @@ class MessageWatch:
             session=watcher.session, source=Source.IMAP_PROXY, mailbox=watcher.login, folder=folder
         )
         self._content = Content(captures.spool, captures.new_key)
-        self._held = 0
+        self._octets = 0
+        self._has_file = False
         self._keeps = True
         self._asking = False
         self._ended: Seen | Appended | None = None
@@ -178,16 +193,23 @@ class MessageWatch:
         """Keeps what is wanted, or may be."""
         if not self._keeps:
             return False
+        content, watched = self._content, self._captures.watched
         memory = self._captures.limits.capture_memory if self._sighting.verdict is not None else UNDECIDED_MEMORY
-        if self._captures.watched.octets + len(octets) > PROCESS_OCTETS:
+        if watched.octets + len(octets) > PROCESS_OCTETS:
             memory = 0
-        self._content.add(octets, memory=memory)
+        if content.file is None and content.in_memory + len(octets) > memory and watched.files >= PROCESS_FILES:
+            content.fail(OSError("too many messages wait for the disk"))
+        content.add(octets, memory=memory)
         self._account()
-        return self._content.trouble is None
+        return content.trouble is None
 
     def _account(self) -> None:
-        self._captures.watched.octets += self._content.in_memory - self._held
-        self._held = self._content.in_memory
+        """Tells all that are watched what this one holds."""
+        watched, octets = self._captures.watched, self._content.in_memory
+        has_file = self._content.file is not None and not self._is_over
+        watched.octets += octets - self._octets
+        watched.files += has_file - self._has_file
+        self._octets, self._has_file = octets, has_file
 
     # -- how it ended -------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from engine.capture import Capture, Folder
 from engine.decision import Source
 from engine.directory import Answer, Question
 from proxy.imap.watch import CopiedToLog, HeaderSeen, Place, Seen, Unobservable, Why
-from proxy.watching import PROCESS_OCTETS, SESSION_MESSAGES, MailboxWatcher
+from proxy.watching import PROCESS_OCTETS, MailboxWatcher
 from store.database import StoreUnavailable
 
 FROM_KIM = mail("Kim <kim@cust.example>", "ann@acme.example", "1@cust.example")
@@ -51,7 +51,7 @@ def gate(node: InProcess, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def settled(node: InProcess) -> None:
     await node.until(lambda: not node.captures.watched.messages)
     await node.recorded()
-    assert node.captures.watched.octets == 0
+    assert node.captures.watched.octets == node.captures.watched.files == 0
 
 
 def spooled(node: InProcess) -> list[Path]:
@@ -101,24 +101,55 @@ class TestMemory:
         assert is_wanted or not spooled(node)
 
     async def test_many_messages_that_wait_for_the_directory_are_bounded(
-        self, node: InProcess, gate: asyncio.Event
+        self, node: InProcess, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("proxy.watching.SESSION_MESSAGES", 100)
         session = MailboxSession(node.captures, keep=False)
         session.select()
-        for uid in range(1, SESSION_MESSAGES + 51):
+        for uid in range(1, 151):
             content = FROM_STRANGER.replace(b"2@elsewhere", b"%d@elsewhere" % uid) + b"x" * 300_000
             session.fetch(uid, content)
             assert node.captures.watched.octets <= PROCESS_OCTETS
-        assert node.captures.watched.messages == SESSION_MESSAGES
+        assert node.captures.watched.messages == 100
         assert node.captures.counts["unobservable"] == 50
         gate.set()
         await settled(node)
         assert {each.reason for each in await node.decisions()} == {"no_existing_contact"}
-        assert len(await node.decisions()) == SESSION_MESSAGES
+        assert len(await node.decisions()) == 100
         assert not spooled(node)
-        session.fetch(SESSION_MESSAGES + 1, FROM_KIM)  # what was too much is taken when it is read again
+        session.fetch(101, FROM_KIM)  # what was too much is taken when it is read again
         await settled(node)
         assert len(await node.emails()) == 1
+
+    async def test_sessions_share_what_a_process_may_hold(
+        self, node: InProcess, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.watching.PROCESS_MESSAGES", 3)
+        for number in range(5):
+            session = MailboxSession(node.captures)
+            session.select()
+            session.fetch(number + 1, FROM_KIM.replace(b"Offer", b"%d" % number))
+        assert node.captures.watched.messages == 3
+        gate.set()
+        await settled(node)
+        assert [each.subject for each in await node.emails()] == ["0", "1", "2"]
+
+    async def test_what_would_need_too_many_files_is_a_gap_if_it_is_wanted(
+        self, node: InProcess, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.watching.PROCESS_FILES", 2)
+        monkeypatch.setattr("proxy.watching.PROCESS_OCTETS", 0)
+        session = MailboxSession(node.captures)
+        session.select()
+        for number in range(4):
+            session.fetch(number + 1, FROM_KIM.replace(b"1@cust", b"%d@cust" % number))
+            session.fetch(number + 11, FROM_STRANGER.replace(b"2@else", b"%d@else" % number))
+        assert node.captures.watched.files == len(spooled(node)) == 2
+        gate.set()
+        await settled(node)
+        assert len(await node.emails()) == 1
+        assert [each.value["reason"] for each in await node.gaps()] == ["received_from_contact"] * 3
+        assert [each.reason for each in await node.decisions()].count("no_existing_contact") == 4
 
     async def test_a_session_that_ends_leaves_nothing(self, node: InProcess, gate: asyncio.Event) -> None:
         session = MailboxSession(node.captures)
