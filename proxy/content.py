@@ -12,9 +12,12 @@ __all__ = ["Content", "Held"]
 
 @dataclass(slots=True)
 class Held:
-    """What many messages hold together: how many they are, octets of theirs in memory, and files of theirs."""
+    """What many messages hold together: how many they are, how many of them wait for the directory, octets of theirs in
+    memory, and files of theirs.
+    """
 
     messages: int = 0
+    asking: int = 0
     octets: int = 0
     files: int = 0
 

@@ -30,10 +30,12 @@ __all__ = ["MailboxWatcher"]
 
 log = structlog.get_logger("watching")
 
-# Messages under way wait for the provider, the directory or the spool. A provider on the same machine sends some
-# hundreds while the directory is asked once.
-SESSION_MESSAGES = 1000
-PROCESS_MESSAGES = 2000
+# A provider on the same network may send small messages faster than the directory answers. Beyond so many that wait for
+# it nobody is asked: the recorder decides, as it does while the store is away.
+PROCESS_ASKING = 500
+# Messages under way wait for the provider, the directory or the spool.
+SESSION_MESSAGES = 2000
+PROCESS_MESSAGES = 4000
 # What a fast provider may put before a slow disk: beyond so much in memory even small messages go to files, and beyond
 # so many files they are gaps.
 PROCESS_OCTETS = 16 * 1024 * 1024
@@ -159,8 +161,11 @@ class MessageWatch:
             verdict = self._captures.verdicts.at_hand(capture, message)
             if verdict is not None:
                 self._decided(verdict)
+            elif self._captures.watched.asking >= PROCESS_ASKING:
+                self._captures.counts["undecided"] += 1
             else:
                 self._captures.tasks.create_task(self._ask(capture, message))
+                self._captures.watched.asking += 1
                 self._asking = True
         except Exception as error:  # understanding mail may fail, passing it may not
             self._captures.tell_failure(error, self._watcher.session)
@@ -168,6 +173,7 @@ class MessageWatch:
 
     async def _ask(self, capture: Capture, message: Message) -> None:
         verdict = await self._captures.ask_verdict(capture, message, self._watcher.session)
+        self._captures.watched.asking -= 1
         self._asking = False
         if self._is_over:
             return

@@ -134,6 +134,23 @@ class TestMemory:
         await settled(node)
         assert [each.subject for each in await node.emails()] == ["0", "1", "2"]
 
+    async def test_when_too_many_wait_for_the_directory_the_recorder_decides(
+        self, node: InProcess, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.watching.PROCESS_ASKING", 2)
+        session = MailboxSession(node.captures)
+        session.select()
+        for number, content in enumerate((FROM_KIM, FROM_STRANGER) * 3, start=1):
+            session.fetch(number, content.replace(b"Offer", b"%d" % number))
+        assert node.captures.watched.asking == 2
+        assert node.captures.counts["undecided"] == 4
+        await node.until(lambda: node.captures.watched.messages == 2)
+        gate.set()
+        await settled(node)
+        assert node.captures.watched.asking == 0
+        assert sorted(each.subject for each in await node.emails()) == ["1", "3", "5"]
+        assert [each.reason for each in await node.decisions()].count("no_existing_contact") == 3
+
     async def test_what_would_need_too_many_files_is_a_gap_if_it_is_wanted(
         self, node: InProcess, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
     ) -> None:
