@@ -1,7 +1,7 @@
-"""Connecting to a provider: greeting, EHLO, STARTTLS and EHLO again, each under its deadline.
+"""Connecting to a submission server: greeting, EHLO, STARTTLS and EHLO again, each under its deadline.
 
-TLS is verified, always. A provider that should offer STARTTLS and does not is not used in clear, and octets that it
-sends between its 220 and the handshake end the attempt: they came from somebody in between (CVE-2011-0411).
+A provider that should offer STARTTLS and does not is not used in clear, and octets that it sends between its 220 and
+the handshake end the attempt: they came from somebody in between (CVE-2011-0411).
 """
 
 from __future__ import annotations
@@ -10,41 +10,26 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
 from proxy.failures import DialError, Failure
+from proxy.leg import Leg, connect, secure
 from proxy.limits import Deadlines, Limits
-from proxy.outlet import Outlet
 from proxy.route import Provider, Tls
 from proxy.smtp.extension import parse_extensions
 from proxy.smtp.reply import ProviderViolation, Reply, ReplyReader
 
 __all__ = ["ProviderLeg", "dial"]
 
-HIGH_WATER = 256 * 1024  # octets waiting in a transport before the other side is asked to pause
 
-
-class ProviderLeg(asyncio.Protocol):
+class ProviderLeg(Leg):
     """The connection to a provider. While dialling replies are awaited one by one; then they go to `on_replies`."""
 
     def __init__(self, limits: Limits) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.outlet = Outlet()
+        super().__init__()
         self.extensions: dict[bytes, bytes] = {}
         self.on_replies: Callable[[list[Reply]], None] | None = None
-        self.on_lost: Callable[[str], None] | None = None
-        self.on_pause: Callable[[bool], None] | None = None
-        self.last_activity = 0.0
-        self._limits = limits
         self._reader = ReplyReader(max_line=limits.reply_line, max_lines=limits.reply_lines)
         self._replies: deque[Reply] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._trouble: str | None = None
-        self._clock = asyncio.get_running_loop().time
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = self.outlet.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         self.last_activity = self._clock()
@@ -63,31 +48,10 @@ class ProviderLeg(asyncio.Protocol):
         if violation is not None:
             self._fail(str(violation))
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._fail("the connection was closed")
-        self.on_replies = self.on_lost = self.on_pause = None
-
-    def pause_writing(self) -> None:
-        if self.on_pause is not None:
-            self.on_pause(True)
-
-    def resume_writing(self) -> None:
-        if self.on_pause is not None:
-            self.on_pause(False)
-
-    def drop(self) -> None:
-        """Closes at once and tells nobody."""
-        self.on_replies = self.on_lost = self.on_pause = None
-        if self.transport is not None:
-            self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
-
     async def reply(self) -> Reply:
         """The next reply while dialling. Raises `DialError`."""
         while not self._replies:
-            if self._trouble is not None:
-                raise DialError(Failure.PROTOCOL, self._trouble)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            await self.news()
         return self._replies.popleft()
 
     async def command(self, line: bytes) -> Reply:
@@ -100,20 +64,9 @@ class ProviderLeg(asyncio.Protocol):
         """Whether nothing has come that was not asked for."""
         return not self._replies and self._reader.is_empty and self._trouble is None
 
-    def is_broken(self) -> str | None:
-        """Why the connection is of no use any more, or `None`."""
-        return self._trouble
-
-    def _fail(self, trouble: str) -> None:
-        if self._trouble is None:
-            self._trouble = trouble
-            self._wake()
-            if self.on_lost is not None:
-                self.on_lost(trouble)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _forget(self) -> None:
+        super()._forget()
+        self.on_replies = None
 
 
 async def dial(
@@ -124,7 +77,7 @@ async def dial(
     clock = asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(deadlines.provider_connect) as deadline:
-            await _connect(leg, provider, context if provider.tls is Tls.IMPLICIT else None)
+            await connect(leg, provider, context)
             deadline.reschedule(clock() + deadlines.provider_greeting)
             greeting = await leg.reply()
             if greeting.code != 220:
@@ -143,24 +96,6 @@ async def dial(
         leg.drop()
         raise
     return leg
-
-
-async def _connect(leg: ProviderLeg, provider: Provider, context: ssl.SSLContext | None) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.create_connection(
-            lambda: leg,
-            provider.host,
-            provider.port,
-            ssl=context,
-            server_hostname=provider.host if context is not None else None,
-        )
-    except (OSError, ssl.SSLError, ssl.CertificateError) as error:
-        raise (
-            _tls_failure(error)
-            if isinstance(error, ssl.SSLError)
-            else DialError(Failure.UNREACHABLE, type(error).__name__)
-        ) from error
 
 
 async def _hello(leg: ProviderLeg, hostname: bytes) -> None:
@@ -185,19 +120,5 @@ async def _start_tls(leg: ProviderLeg, provider: Provider, context: ssl.SSLConte
         raise DialError(Failure.NO_STARTTLS, f"STARTTLS was answered {answer.code}")
     if not leg.is_quiet:
         raise DialError(Failure.TLS_BROKEN, "octets came in clear behind the reply to STARTTLS")
-    assert leg.transport is not None
-    try:
-        secure = await asyncio.get_running_loop().start_tls(leg.transport, leg, context, server_hostname=provider.host)
-    except (OSError, ssl.SSLError, ssl.CertificateError) as error:
-        raise _tls_failure(error) from error
-    if secure is None:
-        raise DialError(Failure.TLS_BROKEN, "the connection was closed during the handshake")
-    if not leg.is_quiet:
-        raise DialError(Failure.TLS_BROKEN, "octets came before they were asked for")
-    leg.connection_made(secure)
-
-
-def _tls_failure(error: Exception) -> DialError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return DialError(Failure.NOT_TRUSTED, f"the certificate was refused: {error.verify_message}")
-    return DialError(Failure.TLS_BROKEN, f"TLS failed: {type(error).__name__}")
+    await secure(leg, provider, context)
+    _require_quiet(leg)

@@ -48,6 +48,7 @@ class Deadlines:
     provider_data_initiation: float = 120.0  # RFC 5321 §4.5.3.2.4
     provider_data_block: float = 180.0  # RFC 5321 §4.5.3.2.5
     provider_data_termination: float = 600.0  # RFC 5321 §4.5.3.2.6
+    mailbox_idle: float = 2400.0  # RFC 9051 §5.4: no less than 30 minutes; a client in IDLE speaks every 29
     failed_login_delay: float = 3.0
     capture: float = 10.0  # how long a 250 may wait for the spool before the capture counts as failed
     drain: float = 30.0  # what SIGTERM leaves to open transactions

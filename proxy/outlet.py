@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-__all__ = ["Outlet"]
+__all__ = ["HIGH_WATER", "Outlet"]
+
+HIGH_WATER = 256 * 1024  # octets waiting in a transport before the other side is asked to pause
 
 
 class Outlet:

@@ -22,8 +22,11 @@ from proxy.capture import Captures
 from proxy.census import Census
 from proxy.dial import ProviderLeg, dial
 from proxy.failures import DialError
+from proxy.imap.offer import common_offer
+from proxy.imap.opening import Opened
 from proxy.limits import Deadlines, Limits
-from proxy.route import Listener, Provider, provider_of_login
+from proxy.mailbox_dial import MailboxLeg, dial_mailbox
+from proxy.route import Listener, Provider, ProviderKind, provider_of_login
 from proxy.smtp.extension import Extensions, common
 from proxy.smtp.session import Phase
 
@@ -78,6 +81,7 @@ class Relay:
         self.clock = asyncio.get_running_loop().time
         self._providers = dict(providers)
         self._learned: dict[str, Extensions] = {}
+        self._listed: dict[str, bytes] = {}
         self._servers: list[asyncio.Server] = []
         self._serial = 0
         self._prefix = f"{os.getpid():x}-{os.urandom(4).hex()}"
@@ -101,16 +105,25 @@ class Relay:
         date = format_datetime(datetime.now().astimezone()).encode("ascii")
         return date, b"<" + os.urandom(16).hex().encode("ascii") + b"@" + self.hostname + b">"
 
-    def provider_of(self, login: str) -> Provider | None:
+    def provider_of(self, login: str, kind: ProviderKind) -> Provider | None:
         """The provider that the login's domain leads to."""
-        return provider_of_login(login, tuple(self._providers))
+        return provider_of_login(login, self._routed(kind))
 
     def offer(self) -> Extensions:
         """What every provider has that a login may lead to; until all were seen, what costs nothing to carry."""
-        routed = [each for each in self._providers if each.domains]
+        routed = self._routed(ProviderKind.SUBMISSION)
         if routed and all(each.name in self._learned for each in routed):
             return common(self._learned[each.name] for each in routed)
         return {b"PIPELINING": b"", b"ENHANCEDSTATUSCODES": b"", b"AUTH": b"PLAIN LOGIN"}
+
+    def mailbox_offer(self) -> tuple[bytes, ...]:
+        """The same as capabilities of IMAP."""
+        routed = self._routed(ProviderKind.IMAP)
+        known = all(each.name in self._listed for each in routed)
+        return common_offer([self._listed[each.name] for each in routed] if known else [])
+
+    def _routed(self, kind: ProviderKind) -> tuple[Provider, ...]:
+        return tuple(each for each in self._providers if each.domains and each.kind is kind)
 
     async def dial(self, provider: Provider) -> ProviderLeg:
         """Connects to `provider` and learns what it offers. Raises `DialError`."""
@@ -119,6 +132,12 @@ class Relay:
         )
         self._learned[provider.name] = leg.extensions
         return leg
+
+    async def dial_mailbox(self, provider: Provider) -> tuple[MailboxLeg, Opened]:
+        """The same for a provider of kind IMAP. Raises `DialError`."""
+        leg, opened = await dial_mailbox(provider, self._providers[provider], deadlines=self.deadlines)
+        self._listed[provider.name] = opened.listed
+        return leg, opened
 
     def deadline(self, phase: Phase, *, provider_is_slow: bool) -> float | None:
         """Seconds that `phase` may last without an octet from anybody; `None` where its task has its own."""
@@ -166,13 +185,15 @@ class Relay:
                 session.sweep(now)
 
     async def learn(self) -> None:
-        """Asks each provider that logins lead to what it offers, so that EHLO can be answered before a login."""
+        """Asks each provider that logins lead to what it offers, so that a client can be told before a login."""
         for provider in self._providers:
-            if provider.domains:
-                try:
+            try:
+                if provider.domains and provider.kind is ProviderKind.SUBMISSION:
                     (await self.dial(provider)).drop()
-                except DialError as error:
-                    log.warning("provider not reached", provider=provider.name, cause=str(error))
+                elif provider.domains:
+                    (await self.dial_mailbox(provider))[0].drop()
+            except DialError as error:
+                log.warning("provider not reached", provider=provider.name, cause=str(error))
 
     async def stop(self) -> None:
         """Closes the doors, waits for open transactions as long as `deadlines.drain`, then closes what is left."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["LineEndings", "Listener", "ListenerKind", "Provider", "Tls", "provider_of_login"]
+__all__ = ["LineEndings", "Listener", "ListenerKind", "Provider", "ProviderKind", "Tls", "provider_of_login"]
 
 
 class Tls(StrEnum):
@@ -24,18 +24,31 @@ class LineEndings(StrEnum):
     NORMALIZE = "normalize"
 
 
-class ListenerKind(StrEnum):
-    """Whom a listener is for: mail clients, or servers that bring mail to the capture addresses (as their MX)."""
+class ProviderKind(StrEnum):
+    """What a provider's server is for: sending mail (RFC 6409), or reading and filing it (RFC 9051)."""
 
     SUBMISSION = "submission"
+    IMAP = "imap"
+
+
+class ListenerKind(StrEnum):
+    """Whom a listener is for: mail clients that send or read, or servers that bring mail to the capture addresses (as
+    their MX).
+    """
+
+    SUBMISSION = "submission"
+    IMAP = "imap"
     CAPTURE = "capture"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A mail provider. `domains` are the login domains that lead to it; `login_domain` completes a bare login."""
+    """A server of a mail provider. `domains` are the login domains that lead to it, `login_domain` completes a bare
+    login.
+    """
 
     name: str
+    kind: ProviderKind = ProviderKind.SUBMISSION
     host: str
     port: int = 587
     tls: Tls = Tls.STARTTLS
