@@ -35,8 +35,10 @@ from onrecord.supervisor import Child, supervise
 from proxy.authentication import Authenticator, resolver
 from proxy.capture import Captures
 from proxy.census import Census
+from proxy.client_session import ClientSession
 from proxy.limits import CapturePolicy
 from proxy.notices import Notices
+from proxy.passthrough import Passthrough
 from proxy.recorder import Recorder
 from proxy.relay import Door, Relay
 from proxy.route import ListenerKind, Tls
@@ -172,11 +174,11 @@ def _run_relay(
                     tasks=tasks,
                 )
                 background = [tasks.create_task(relay.sweep()), tasks.create_task(captures.keep_looking())]
-                if any(each.kind is ListenerKind.SUBMISSION and each.provider is None for each in settings.listener):
+                if any(each.kind is not ListenerKind.CAPTURE and each.provider is None for each in settings.listener):
                     background.append(tasks.create_task(relay.learn()))
                 if certificates is not None:
                     background.append(tasks.create_task(_watch(certificates, hangup)))
-                await relay.listen(_doors(settings, certificates, sockets), Submission)
+                await relay.listen(_doors(settings, certificates, sockets), _session)
                 await stop.wait()
                 await relay.stop()
                 for each in background:
@@ -199,6 +201,10 @@ def _doors(settings: Settings, certificates: Certificates | None, sockets: Socke
         )
         for listener, row in zip(settings.listener, sockets, strict=True)
     ]
+
+
+def _session(relay: Relay, door: Door) -> ClientSession:
+    return Passthrough(relay, door) if door.listener.kind is ListenerKind.IMAP else Submission(relay, door)
 
 
 async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:

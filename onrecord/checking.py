@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,10 @@ from certs import CertificateError, Certificates, client_context
 from onrecord.settings import Settings, SettingsError, load
 from proxy.dial import dial
 from proxy.failures import DialError, Failure
+from proxy.imap.capability import mechanisms as mailbox_mechanisms
 from proxy.limits import Deadlines
-from proxy.route import Provider, Tls
+from proxy.mailbox_dial import dial_mailbox
+from proxy.route import Provider, ProviderKind, Tls
 from proxy.smtp.extension import mechanisms
 from store.database import Database, StoreUnavailable
 from store.directory import Directory
@@ -26,11 +29,11 @@ PATIENCE = Deadlines(provider_connect=10.0, provider_greeting=20.0, provider_com
 # What usually is behind a provider that cannot be had.
 MENDS = {
     Failure.UNREACHABLE: "see host and port, and that a firewall lets this machine out",
-    Failure.TIMED_OUT: "see host and port; a port that begins with TLS (465 does) needs tls = 'implicit'",
+    Failure.TIMED_OUT: "see host and port; a port that begins with TLS (465 and 993 do) needs tls = 'implicit'",
     Failure.NOT_TRUSTED: "write host as its certificate names it, or name the authority that signed it with ca_file",
-    Failure.NO_STARTTLS: "try port 465 with tls = 'implicit'; a login is never sent in clear",
-    Failure.TLS_BROKEN: "a port that begins in clear (587 does) needs tls = 'starttls'",
-    Failure.PROTOCOL: "is it a submission server?",
+    Failure.NO_STARTTLS: "try port 465 or 993 with tls = 'implicit'; a login is never sent in clear",
+    Failure.TLS_BROKEN: "a port that begins in clear (587 and 143 do) needs tls = 'starttls'",
+    Failure.PROTOCOL: "is it a server of this kind? see kind and port",
 }
 
 
@@ -117,16 +120,29 @@ async def _check_provider(provider: Provider, settings: Settings) -> Verdict:
     place = f"{provider.host}:{provider.port}"
     try:
         context = None if provider.tls is Tls.NONE else client_context(provider.ca_file)
-        leg = await dial(provider, context, settings.hostname.encode(), limits=settings.limits, deadlines=PATIENCE)
+        offered = await _logins(provider, context, settings)
     except CertificateError as error:
         return Verdict(Outcome.FAILED, subject, str(error))
     except DialError as error:
         return Verdict(
             Outcome.FAILED, subject, "; ".join(filter(None, (f"{place}: {error}", MENDS.get(error.failure))))
         )
-    offered = b" ".join(mechanisms(leg.extensions)).decode("ascii", "replace")
-    leg.drop()
     if not offered:
-        return Verdict(Outcome.WARNING, subject, f"{place} answers but offers no login; is this its submission port?")
+        return Verdict(
+            Outcome.WARNING, subject, f"{place} answers but offers no login; is this its port for {provider.kind}?"
+        )
     security = "in clear" if provider.tls is Tls.NONE else "TLS verified"
-    return Verdict(Outcome.OK, subject, f"{place}, {security}, logins by {offered}")
+    return Verdict(
+        Outcome.OK, subject, f"{place}, {security}, logins by {b' '.join(offered).decode('ascii', 'replace')}"
+    )
+
+
+async def _logins(provider: Provider, context: ssl.SSLContext | None, settings: Settings) -> list[bytes]:
+    """The mechanisms that a provider takes logins by. Raises `DialError`."""
+    if provider.kind is ProviderKind.IMAP:
+        mailbox, opened = await dial_mailbox(provider, context, deadlines=PATIENCE)
+        mailbox.drop()
+        return mailbox_mechanisms(opened.listed.upper().split())
+    leg = await dial(provider, context, settings.hostname.encode(), limits=settings.limits, deadlines=PATIENCE)
+    leg.drop()
+    return mechanisms(leg.extensions)

@@ -21,7 +21,7 @@ from certs import CertificatePair
 from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.notices import NoticeOptions
 from proxy.recorder import RecorderOptions
-from proxy.route import Listener, ListenerKind, Provider, Tls
+from proxy.route import Listener, ListenerKind, Provider, ProviderKind, Tls
 from proxy.sasl import Secret
 
 __all__ = ["Settings", "SettingsError", "config_path", "load"]
@@ -330,7 +330,7 @@ def _check_notices(settings: Settings) -> list[str]:
 def _check_providers(settings: Settings) -> list[str]:
     troubles = []
     seen: dict[str, str] = {}
-    domains: dict[str, str] = {}
+    domains: dict[tuple[ProviderKind, str], str] = {}
     for each in settings.provider:
         place = f"provider {each.name!r}"
         if each.name in seen:
@@ -345,25 +345,26 @@ def _check_providers(settings: Settings) -> list[str]:
         for domain in each.domains:
             if domain != domain.lower() or "@" in domain:
                 troubles.append(f"{place}.domains: {domain!r} must be a domain in lower case, without '@'")
-            if domain in domains:
-                troubles.append(f"{place}.domains: {domain!r} leads to provider {domains[domain]!r} already")
-            domains[domain] = each.name
+            if (each.kind, domain) in domains:
+                other = domains[each.kind, domain]
+                troubles.append(f"{place}.domains: {domain!r} leads to provider {other!r} already")
+            domains[each.kind, domain] = each.name
     return troubles
 
 
 def _check_listeners(settings: Settings) -> list[str]:
     troubles = []
-    names = {each.name for each in settings.provider}
+    providers = {each.name: each for each in settings.provider}
     seen: set[tuple[str, int]] = set()
     for each in settings.listener:
         place = f"listener on {each.address}:{each.port}"
-        if each.provider is not None and each.provider not in names:
-            known = ", ".join(sorted(names)) or "none"
+        if each.provider is not None and each.provider not in providers:
+            known = ", ".join(sorted(providers)) or "none"
             troubles.append(f"{place}.provider = {each.provider!r}: there is no such provider; there are: {known}")
         if each.kind is ListenerKind.CAPTURE:
             troubles += _check_capture_listener(each, place)
-        elif each.provider is None and not any(provider.domains for provider in settings.provider):
-            troubles.append(f"{place}: names no provider, and no provider has domains; set one of both")
+        else:
+            troubles += _check_route(each, place, providers)
         if each.tls is Tls.NONE and not _is_loopback(each.address):
             troubles.append(f"{place}.tls = 'none': only on a loopback address; use 'starttls' or 'implicit'")
         if (each.address, each.port) in seen:
@@ -374,6 +375,22 @@ def _check_listeners(settings: Settings) -> list[str]:
         if each.tls is not Tls.NONE and not settings.tls.certificates:
             troubles.append(f"{place}.tls = {each.tls.value!r}: needs [tls] certificates; run: onrecord init DIR")
     return troubles
+
+
+def _check_route(listener: Listener, place: str, providers: dict[str, Provider]) -> list[str]:
+    """A listener for mail clients leads to a provider of its own kind."""
+    kind = ProviderKind(listener.kind)
+    if listener.provider is None:
+        if any(each.domains and each.kind is kind for each in providers.values()):
+            return []
+        return [f"{place}: names no provider, and no provider of kind {kind.value!r} has domains; set one of both"]
+    provider = providers.get(listener.provider)
+    if provider is None or provider.kind is kind:
+        return []
+    return [
+        f"{place}.provider = {listener.provider!r}: is of kind {provider.kind.value!r}, the listener of "
+        f"{listener.kind.value!r}; name a provider of its kind"
+    ]
 
 
 def _check_capture_listener(listener: Listener, place: str) -> list[str]:

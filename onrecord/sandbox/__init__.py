@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from onrecord.installing import make_keys
 from onrecord.listening import bind
 from onrecord.process import listen_to_signals
 from onrecord.sandbox.guide import guide
+from onrecord.sandbox.ports import Ports
 from onrecord.sandbox.provider import Provider
 from onrecord.sandbox.sample import addresses, fill
 from onrecord.settings import Settings, SettingsError, load
@@ -30,62 +30,6 @@ from store.directory import Directory
 __all__ = ["run_sandbox"]
 
 MARK = ".onrecord-sandbox"  # only a folder with this file in it is ever removed
-
-SETTINGS = """\
-# Written by `onrecord sandbox` for ports from {base}; written anew when it is started with other ports.
-hostname = "localhost"
-
-[tls]
-certificates = [{{ certificate = "certs/server.pem", key = "keys/server.key" }}]
-
-[[provider]]
-name = "sandbox"
-host = "127.0.0.1"
-port = {smtp}
-tls = "starttls"
-ca_file = "certs/ca.pem"
-
-[[listener]]
-port = {starttls}
-tls = "starttls"
-provider = "sandbox"
-
-[[listener]]
-port = {implicit}
-tls = "implicit"
-provider = "sandbox"
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Every port follows from the base."""
-
-    base: int
-
-    @property
-    def smtp(self) -> int:
-        """The provider's SMTP, in clear."""
-        return self.base + 1
-
-    @property
-    def imap(self) -> int:
-        """The provider's IMAP, in clear."""
-        return self.base + 2
-
-    @property
-    def implicit(self) -> int:
-        """Submission with implicit TLS."""
-        return self.base + 65
-
-    @property
-    def starttls(self) -> int:
-        """Submission with STARTTLS."""
-        return self.base + 87
-
-    def settings(self) -> str:
-        """The settings file."""
-        return SETTINGS.format(base=self.base, smtp=self.smtp, starttls=self.starttls, implicit=self.implicit)
 
 
 def run_sandbox(*, port_base: int, folder: Path, fresh: bool) -> int:
@@ -138,7 +82,7 @@ async def _provide(
     reader, writer = await asyncio.open_connection("127.0.0.1", ports.starttls)
     await reader.readline()  # the relay greets: the whole path stands
     writer.close()
-    text = guide(settings.data, starttls=ports.starttls, implicit=ports.implicit, smtp=ports.smtp, imap=ports.imap)
+    text = guide(settings.data, ports)
     _print(f"{text}\nready")
     await stop.wait()
     for server in servers:

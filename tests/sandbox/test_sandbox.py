@@ -103,6 +103,31 @@ class TestMail:
         await asyncio.to_thread(answer)
         assert len(await read(sandbox, "ann@acme.example", "INBOX")) == 1
 
+    async def test_what_a_user_reads_through_the_relay_is_logged(self, sandbox: SandboxProcess) -> None:
+        message = mail("kim@cust.example", "ann@acme.example", "answer")
+
+        def answer() -> None:
+            with smtplib.SMTP("127.0.0.1", sandbox.base + 1) as client:
+                client.sendmail("kim@cust.example", ["ann@acme.example"], message)
+
+        await asyncio.to_thread(answer)
+        context = ssl.create_default_context(cafile=str(sandbox.folder / "certs/ca.pem"))
+        client = aioimaplib.IMAP4_SSL("localhost", sandbox.base + 93, ssl_context=context)
+        await client.wait_hello_from_server()
+        for _ in range(2):  # reading it again changes nothing
+            assert (await client.login("ann@acme.example", "sandbox")).result == "OK"
+            await client.select("INBOX")
+            found = await client.uid("fetch", "1:*", "(BODY.PEEK[])")
+            assert [bytes(each) for each in found.lines if isinstance(each, bytearray)] == [message]
+            await client.logout()
+            client = aioimaplib.IMAP4_SSL("localhost", sandbox.base + 93, ssl_context=context)
+            await client.wait_hello_from_server()
+        assert "Logged: kim@cust.example sent it" in await sandbox.line("ogged: ")
+        [logged] = await onrecord(sandbox, "emails")  # type: ignore[misc]
+        assert (logged["direction"], logged["user"]) == ("incoming", "ann@acme.example")
+        assert [each["source"] for each in logged["captures"]] == ["imap_proxy"]
+        assert (await client.login("ann@acme.example", "guess")).result == "NO"
+
     async def test_a_wrong_password_is_refused_by_the_provider(self, sandbox: SandboxProcess) -> None:
         def log_in() -> None:
             context = ssl.create_default_context(cafile=str(sandbox.folder / "certs/ca.pem"))
