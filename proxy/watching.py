@@ -175,8 +175,6 @@ class MessageWatch:
         verdict = await self._captures.ask_verdict(capture, message, self._watcher.session)
         self._captures.watched.asking -= 1
         self._asking = False
-        if self._is_over:
-            return
         try:
             if verdict is not None:
                 self._decided(verdict)
