@@ -40,10 +40,14 @@ def run_loop(main: Coroutine[Any, Any, None]) -> int:
 
 
 def listen_to_signals(stop: asyncio.Event, hangup: asyncio.Event, life: int) -> None:
-    """Sets `stop` on SIGTERM and when the supervisor is gone (`life` is at its end), `hangup` on SIGHUP."""
+    """Sets `stop` on SIGTERM and when the supervisor is gone (`life` is at its end), `hangup` on SIGHUP.
+
+    Those that came before and were blocked count too.
+    """
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
 
     def supervisor_is_gone() -> None:
         loop.remove_reader(life)

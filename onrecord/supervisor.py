@@ -32,7 +32,9 @@ RESTART_SECONDS = 1.0  # a child that lived shorter than this is restarted only 
 
 @dataclass(slots=True, kw_only=True)
 class Child:
-    """A process: `run(life)` is its whole work; `life` becomes readable when the supervisor has gone.
+    """A process: `run(life)` is its whole work; `life` becomes readable when the supervisor has gone. It begins with
+    SIGTERM and SIGHUP blocked, and unblocks them when it can heed them: work that waits for it must not be lost because
+    it was told to end while it began.
 
     Children of a smaller `stage` are ended first, and the next stage only when all of it has ended.
     """
@@ -94,7 +96,7 @@ def _start(child: Child, life: int, our_end: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; only the supervisor acts on it
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, signal.SIGHUP))
         status = child.run(life)
     except BaseException:
         with contextlib.suppress(OSError):

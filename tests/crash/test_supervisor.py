@@ -92,3 +92,29 @@ async def test_its_death_is_told_to_its_children() -> None:
         await heard(process, "started")
         process.kill()
         await heard(process, "the supervisor has gone")
+
+
+async def test_a_process_that_is_told_to_end_while_it_begins_still_does_its_work() -> None:
+    """It was killed by the signal before it could heed it, and left what waited for it undone."""
+    slow = """
+import asyncio
+from onrecord.process import listen_to_signals
+
+async def work(life):
+    stop = asyncio.Event()
+    listen_to_signals(stop, asyncio.Event(), life)
+    await stop.wait()
+    say("the last work is done")
+
+def run(life):
+    say("started", os.getpid())
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.01)
+    asyncio.run(work(life))
+    return 0
+"""
+    with supervising(slow) as process:
+        await heard(process, "started")
+        process.send_signal(signal.SIGTERM)
+        await heard(process, "the last work is done")
+        assert await asyncio.to_thread(process.wait) == 0
