@@ -5,6 +5,8 @@ It does what these ask for, and decides nothing about IMAP.
 
 from __future__ import annotations
 
+import weakref
+
 import structlog
 
 from proxy.client_session import ClientSession
@@ -31,7 +33,8 @@ class Passthrough(ClientSession):
 
     def __init__(self, relay: Relay, door: Door) -> None:
         super().__init__(relay, door)
-        self._session = Session(self, _policy(relay, door), is_secure=self._is_implicit)
+        # By a weak reference: a cycle would keep each session in memory until the collector comes.
+        self._session = Session(weakref.proxy(self), _policy(relay, door), is_secure=self._is_implicit)
         self._passage: Passage | None = None
         self._watcher: MailboxWatcher | None = None
 
