@@ -30,6 +30,7 @@ __all__ = ["Served", "free_port", "provider_table", "sample_directory", "to_toml
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
 POLL = 0.02
+GREETINGS = (b"220", b"* O")  # the beginnings of those of SMTP and IMAP
 TRIES = 3  # a port that was free may be taken by the time the program binds it
 
 
@@ -322,7 +323,7 @@ def _answers(host: str, port: int, tls: str) -> bool:
                 context.verify_mode = ssl.CERT_NONE
                 context.wrap_socket(probe).close()
                 return True
-            return probe.recv(3) == b"220"
+            return probe.recv(3) in GREETINGS
     except OSError:
         return False
 
