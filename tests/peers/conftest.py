@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from debian_peers import LOGINS, REFUSAL, REFUSED, Dovecot, Postfix, Route, need
 from mail_chain import MailChain
+from mailbox_chain import MailboxChain, mailbox_chain
 from pki import Pki
 from recording_provider import RecordingProvider
 from served import Served
@@ -73,3 +74,11 @@ async def dovecot_clients(chain: MailChain) -> AsyncIterator[dict[str, Dovecot]]
             )
             for name, port in chain.ports.items()
         }
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mailboxes(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MailboxChain]:
+    """onrecord before Dovecot's IMAP service."""
+    need("dovecot", "doveadm", "/usr/lib/dovecot/imap", root=True)
+    async with mailbox_chain(pki, tmp_path_factory.mktemp("mailboxes")) as chain:
+        yield chain

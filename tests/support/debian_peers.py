@@ -2,6 +2,7 @@
 
 They run as root on loopback ports, each in a folder below /tmp that goes with it, and are stopped by process group;
 nothing of the system's configuration or of a service that runs is touched. Both deliver to a recording provider.
+Dovecot also keeps mailboxes, when asked to, as maildirs in its folder.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pki import Pki
 
 __all__ = [
     "LOGINS",
+    "MAILBOX_DOMAIN",
     "PASSWORD",
     "REFUSAL",
     "REFUSED",
@@ -41,6 +43,7 @@ __all__ = [
 
 LOGINS = ("ann@acme.example", "bob@acme.example")
 PASSWORD = "correct horse battery"
+MAILBOX_DOMAIN = "mailboxes.example"  # every login of it is good where Dovecot keeps mailboxes
 REFUSED = "nia@other.example"  # who gets no mail at any provider here
 REFUSAL = "550 5.1.1 Nobody of that name"
 SIZE = 150 * 1024 * 1024
@@ -53,10 +56,10 @@ POLL = 0.02
 def need(*programs: str, root: bool = False) -> None:
     """Skips the calling test when a program is absent, but fails it where everything must be there (CI=true).
 
-    What has a slash is no program but a folder.
+    What has a slash is no name of a program but a path.
     """
     places = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    found = {each: Path(each).is_dir() if "/" in each else shutil.which(each, path=places) for each in programs}
+    found = {each: Path(each).exists() if "/" in each else shutil.which(each, path=places) for each in programs}
     missing = [each for each, place in found.items() if not place]
     if root and os.geteuid() != 0:
         missing.append("root")
@@ -157,23 +160,35 @@ class _Peer:
 class Dovecot(_Peer):
     """Dovecot: SASL for Postfix on `sasl_port`, and with a `route` the submission service, which relays to it.
 
-    Logins are `LOGINS` with `PASSWORD` or a `bearer_token`. It speaks BDAT to a route that has CHUNKING.
+    Logins are `LOGINS` with `PASSWORD` or a `bearer_token`. It speaks BDAT to a route that has CHUNKING. With
+    `mailboxes` it serves IMAP on `imap_starttls_port` and `imap_implicit_port`, with every extension that it has; then
+    every name at `MAILBOX_DOMAIN` is a login too, with mailboxes of its own.
     """
 
     name = "dovecot"
 
-    def __init__(self, pki: Pki, route: Route | None = None) -> None:
+    def __init__(self, pki: Pki, route: Route | None = None, *, mailboxes: bool = False) -> None:
         super().__init__(pki)
         self.route = route
+        self.mailboxes = mailboxes
         self.sasl_port = self.starttls_port = self.implicit_port = 0
+        self.imap_starttls_port = self.imap_implicit_port = 0
 
     async def __aenter__(self) -> Dovecot:
         self._make_folder()
         self._write_logins()
-        with _free_ports(3) as (self.sasl_port, self.starttls_port, self.implicit_port):
+        with _free_ports(5) as (
+            self.sasl_port,
+            self.starttls_port,
+            self.implicit_port,
+            self.imap_starttls_port,
+            self.imap_implicit_port,
+        ):
             settings = self.folder / "dovecot.conf"
-            settings.write_text(self._settings() + (self._submission() if self.route else "protocols =\n"))
-        ports = [self.sasl_port] + ([self.starttls_port, self.implicit_port] if self.route else [])
+            settings.write_text(self._settings())
+        ports = [self.sasl_port]
+        ports += [self.starttls_port, self.implicit_port] if self.route else []
+        ports += [self.imap_starttls_port, self.imap_implicit_port] if self.mailboxes else []
         try:
             await self._start(["dovecot", "-F", "-c", str(settings)], ports)
         except BaseException as error:
@@ -181,9 +196,47 @@ class Dovecot(_Peer):
             raise
         return self
 
+    # -- mailboxes ----------------------------------------------------------------------------------------------------
+
+    def maildir(self, login: str) -> Path:
+        """Where the mail of a login is kept; INBOX is the folder itself, mailbox `x` is `.x` below."""
+        return self.folder / "home" / login / "Maildir"
+
+    async def deliver(self, login: str, content: bytes, mailbox: str = "INBOX") -> None:
+        """Puts a message into a mailbox, as a delivery agent does."""
+        await self.doveadm("save", "-u", login, "-m", mailbox, standard_input=content)
+
+    async def doveadm(self, *arguments: str, standard_input: bytes = b"") -> bytes:
+        """What Dovecot's own administration program says."""
+        process = await asyncio.create_subprocess_exec(
+            *("doveadm", "-c", str(self.folder / "dovecot.conf"), *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate(standard_input)
+        assert process.returncode == 0, f"doveadm {arguments[0]}:\n{output.decode(errors='replace')}"
+        return output
+
+    async def remember(self, login: str) -> None:
+        """Keeps a copy of the mail of a login, for `restore`."""
+        await asyncio.to_thread(self._copy, login, f"{login}.kept")
+
+    async def restore(self, login: str) -> None:
+        """Makes the mail of a login again what it was: every UID, date and flag."""
+        await asyncio.to_thread(self._copy, f"{login}.kept", login)
+
+    def _copy(self, source: str, target: str) -> None:
+        home = self.folder / "home"
+        shutil.rmtree(home / target, ignore_errors=True)
+        subprocess.run(["cp", "--archive", home / source, home / target], check=True)
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+
     def _write_logins(self) -> None:
         lines = [f"{login}:{{PLAIN}}{PASSWORD}::::::\n" for login in LOGINS]
         (self.folder / "logins").write_text("".join(lines))
+        (self.folder / "domains").write_text(f"{MAILBOX_DOMAIN}:{{PLAIN}}{PASSWORD}::::::\n")
         keys = self.folder / "token-keys" / "default" / "HS256"
         keys.mkdir(parents=True)
         (keys / "default").write_bytes(base64.b64encode(TOKEN_KEY))
@@ -197,6 +250,15 @@ class Dovecot(_Peer):
         home.chmod(0o777)
 
     def _settings(self) -> str:
+        protocols = (["submission"] if self.route else []) + (["imap"] if self.mailboxes else [])
+        return (
+            f"protocols = {' '.join(protocols)}\n"
+            + self._service()
+            + (self._submission() if self.route else "")
+            + (self._imap() if self.mailboxes else "")
+        )
+
+    def _service(self) -> str:
         folder = self.folder
         return dedent(
             f"""
@@ -225,7 +287,7 @@ class Dovecot(_Peer):
             }}
             userdb {{
               driver = static
-              args = uid=nobody gid=nogroup home={folder}/home/%u
+              args = uid=nobody gid=nogroup home={folder}/home/%u allow_all_users=yes
             }}
             # No penalty for failed logins, which would delay the next ones from loopback.
             service anvil {{
@@ -250,7 +312,6 @@ class Dovecot(_Peer):
             login = f"submission_relay_user = {route.login}\nsubmission_relay_password = {PASSWORD}\n"
         return login + dedent(
             f"""
-            protocols = submission
             hostname = dovecot.example
             submission_relay_host = {"localhost" if route.tls != "none" else "127.0.0.1"}
             submission_relay_port = {route.port}
@@ -264,6 +325,47 @@ class Dovecot(_Peer):
                 port = {self.implicit_port}
                 ssl = yes
               }}
+            }}
+            """
+        )
+
+    def _imap(self) -> str:
+        return dedent(
+            f"""
+            service imap-login {{
+              inet_listener imap {{
+                port = {self.imap_starttls_port}
+              }}
+              inet_listener imaps {{
+                port = {self.imap_implicit_port}
+                ssl = yes
+              }}
+            }}
+            namespace inbox {{
+              inbox = yes
+              separator = /
+              mailbox Drafts {{
+                auto = subscribe
+                special_use = \\Drafts
+              }}
+              mailbox Sent {{
+                auto = subscribe
+                special_use = \\Sent
+              }}
+              mailbox Trash {{
+                auto = subscribe
+                special_use = \\Trash
+              }}
+            }}
+            passdb {{
+              driver = passwd-file
+              mechanisms = plain login scram-sha-256
+              args = username_format=%d {self.folder}/domains
+            }}
+            # COMPRESS, so that it is there to be withheld.
+            mail_plugins = zlib
+            protocol imap {{
+              mail_plugins = zlib imap_zlib
             }}
             """
         )
