@@ -347,7 +347,7 @@ async def test_octets_that_come_one_by_one_are_understood_the_same(mailboxes: Ma
 
 
 async def test_compress_is_refused_by_the_server_itself(mailboxes: MailboxChain) -> None:
-    login = mailboxes.new_login()
+    login = await mailboxes.new_login()
     async with ImapClient(mailboxes.port(RELAYED, "implicit"), context=mailboxes.pki.client_context()) as client:
         await client.begin(login)
         assert b"COMPRESS" not in await client.command(b"a CAPABILITY")
@@ -356,7 +356,7 @@ async def test_compress_is_refused_by_the_server_itself(mailboxes: MailboxChain)
 
 
 async def test_mail_that_arrives_is_told_to_a_client_in_idle(mailboxes: MailboxChain) -> None:
-    login = mailboxes.new_login()
+    login = await mailboxes.new_login()
     async with ImapClient(mailboxes.port(RELAYED, "implicit"), context=mailboxes.pki.client_context()) as client:
         await client.begin(login)
         await client.command(b"a SELECT INBOX")
@@ -371,7 +371,7 @@ async def _both(
     mailboxes: MailboxChain, script: Script, door: str, *, relayed_by: type[ImapClient] = ImapClient
 ) -> tuple[bytes, bytes]:
     """What the server said straight, and what it said through us."""
-    login = mailboxes.new_login()
+    login = await mailboxes.new_login()
     for content in (_message(1), _message(2), MULTIPART, TRICKY):
         await mailboxes.dovecot.deliver(login, content)
     await mailboxes.dovecot.remember(login)

@@ -37,7 +37,7 @@ MESSAGES = (
 
 
 async def _new_mailboxes(mailboxes: MailboxChain) -> str:
-    login = mailboxes.new_login()
+    login = await mailboxes.new_login()
     for content in MESSAGES:
         await mailboxes.dovecot.deliver(login, content)
     await mailboxes.dovecot.remember(login)
@@ -118,7 +118,7 @@ def _as_kept(messages: tuple[bytes, ...] | list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("door", ["starttls", "implicit", "routed"])
 async def test_the_live_tests_of_imapclient_end_as_without_the_relay(mailboxes: MailboxChain, door: str) -> None:
     results = {
-        way: await livetest(mailboxes.access(way, mailboxes.new_login(), door=door)) for way in (DIRECT, RELAYED)
+        way: await livetest(mailboxes.access(way, await mailboxes.new_login(), door=door)) for way in (DIRECT, RELAYED)
     }
     assert results[RELAYED] == results[DIRECT]
     assert [result for _, result in results[RELAYED]].count("ok") >= 40

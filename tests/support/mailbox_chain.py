@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import zstandard
 from debian_peers import MAILBOX_DOMAIN, Dovecot
 from mail_clients import Access
 from pki import Pki
 from served import Served
+
+from store.directory import Directory
 
 __all__ = ["DIRECT", "RELAYED", "MailboxChain", "mailbox_chain"]
 
@@ -22,18 +25,21 @@ DIRECT, RELAYED = "direct", "relayed"
 class MailboxChain:
     """onrecord before Dovecot: a door for each kind of TLS, both legs alike, and "routed", where the login chooses.
 
-    New logins are nobody's whom the directory knows; `debian_peers.LOGINS` are users of the sample portal.
+    All logins are users of the sample portal.
     """
 
     pki: Pki
     dovecot: Dovecot
     served: Served
+    directory: Directory
     ports: dict[str, int]
     _serial: itertools.count[int] = field(default_factory=itertools.count)
 
-    def new_login(self) -> str:
-        """A login that no other test has, without mail."""
-        return f"user-{next(self._serial)}@{MAILBOX_DOMAIN}"
+    async def new_login(self) -> str:
+        """A login that no other test has, without mail: a user with a connected address, whose mail may be logged."""
+        login = f"user-{next(self._serial)}@{MAILBOX_DOMAIN}"
+        await self.directory.add_user("P1", login, connected=[login])
+        return login
 
     def port(self, way: str, door: str) -> int:
         """Where a client connects who goes `DIRECT` to Dovecot or is `RELAYED`."""
@@ -45,6 +51,21 @@ class MailboxChain:
         """The same for a client we did not write."""
         tls = "starttls" if door == "starttls" else "implicit"
         return Access(port=self.port(way, door), tls=tls, pki=self.pki, mechanism=mechanism, login=login)
+
+    def logged(self, login: str) -> dict[str, tuple[str, bytes]]:
+        """The records of a user: direction and content by Message-ID. Fails when a message is there twice."""
+        query = (
+            "select message_id, direction, content from email"
+            " join user_account on user_account.id = email.user where account = ?"
+        )
+        rows = self.served.rows(query, login)
+        found = {message_id: (direction, self._content(content)) for message_id, direction, content in rows}
+        assert len(found) == len(rows), "a message is recorded more than once"
+        return found
+
+    def _content(self, content: str) -> bytes:
+        parts = self.served.rows("select octets from content_part where hash = ? order by number", content)
+        return b"".join(zstandard.ZstdDecompressor().decompress(octets) for (octets,) in parts)
 
 
 @contextlib.asynccontextmanager
@@ -68,4 +89,4 @@ async def mailbox_chain(pki: Pki, folder: Path) -> AsyncIterator[MailboxChain]:
         ]
         async with Served(folder, pki, providers=providers, listeners=listeners) as served:
             ports = dict(zip(("starttls", "implicit", "routed"), served.ports, strict=True))
-            yield MailboxChain(pki=pki, dovecot=dovecot, served=served, ports=ports)
+            yield MailboxChain(pki=pki, dovecot=dovecot, served=served, directory=await served.directory(), ports=ports)
