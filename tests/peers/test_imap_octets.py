@@ -367,6 +367,22 @@ async def test_mail_that_arrives_is_told_to_a_client_in_idle(mailboxes: MailboxC
         assert b"b OK" in await client.tagged(b"b")
 
 
+@pytest.mark.parametrize("state", ["in IDLE", "between commands"])
+async def test_who_is_thrown_out_hears_the_servers_last_words(mailboxes: MailboxChain, state: str) -> None:
+    heard = {}
+    for way in (DIRECT, RELAYED):
+        login = await mailboxes.new_login()
+        async with ImapClient(mailboxes.port(way, "implicit"), context=mailboxes.pki.client_context()) as client:
+            await client.begin(login)
+            await client.command(b"a SELECT INBOX")
+            if state == "in IDLE":
+                await client.go_ahead(b"b IDLE")
+            await mailboxes.dovecot.doveadm("kick", login)
+            heard[way] = await client.rest()
+    assert heard[RELAYED] == heard[DIRECT]
+    assert heard[RELAYED].startswith(b"* BYE ")
+
+
 async def _both(
     mailboxes: MailboxChain, script: Script, door: str, *, relayed_by: type[ImapClient] = ImapClient
 ) -> tuple[bytes, bytes]:

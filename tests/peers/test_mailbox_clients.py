@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 
@@ -91,6 +92,22 @@ async def test_mbsync_brings_both_sides_to_the_same_state(mailboxes: MailboxChai
     assert far[RELAYED] == far[DIRECT]
     assert sorted(each[1:] for each in near[RELAYED]) == sorted(each[1:] for each in far[RELAYED])
     assert len(far[RELAYED]) == len(MESSAGES) + 50
+
+
+@pytest.mark.parametrize("door", ["starttls", "implicit"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "SCRAM-SHA-256"])
+async def test_mbsync_logs_in_by_each_mechanism(
+    mailboxes: MailboxChain, tmp_path: Path, mechanism: str, door: str
+) -> None:
+    """SCRAM takes several steps; each side proves that it knows the password to the other, and not to us."""
+    need("mbsync")
+    login = await _new_mailboxes(mailboxes)
+    await mbsync(mailboxes.access(RELAYED, login, door=door, mechanism=mechanism), tmp_path / "near")
+    assert len(read_maildir(tmp_path / "near")) == len(MESSAGES)
+    named = f"user=<{login}>, method={'PLAIN' if mechanism == 'LOGIN' else mechanism},"
+    async with asyncio.timeout(60):
+        while named not in mailboxes.dovecot.log_text():
+            await asyncio.sleep(0.02)
 
 
 async def _change_both_sides(mailboxes: MailboxChain, login: str, folder: Path) -> None:
