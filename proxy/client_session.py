@@ -15,10 +15,11 @@ from typing import Any, cast
 import structlog
 
 from certs import HTTP_PROTOCOLS
+from proxy.failures import DialError, Failure
 from proxy.leg import Leg
 from proxy.outlet import HIGH_WATER, Outlet
 from proxy.relay import Door, Relay
-from proxy.route import Provider, Tls
+from proxy.route import Provider, ProviderKind, Tls
 
 __all__ = ["ClientSession"]
 
@@ -26,7 +27,9 @@ log = structlog.get_logger("session")
 
 
 class ClientSession(asyncio.Protocol):
-    """A client's connection and, once needed, its provider's (`_leg`)."""
+    """A client's connection and, once needed, its provider's (`_leg`). `kind` is the kind of provider it needs."""
+
+    kind: ProviderKind
 
     def __init__(self, relay: Relay, door: Door) -> None:
         self._relay = relay
@@ -68,6 +71,14 @@ class ClientSession(asyncio.Protocol):
     @abstractmethod
     def client_lost(self) -> None:
         """The client is gone."""
+
+    @abstractmethod
+    async def connect(self, provider: Provider) -> None:
+        """Dials `provider`, adopts the connection and goes on. Raises `DialError`."""
+
+    @abstractmethod
+    def provider_failed(self, failure: Failure) -> None:
+        """The provider cannot be had."""
 
     @abstractmethod
     def sweep(self, now: float) -> None:
@@ -127,6 +138,35 @@ class ClientSession(asyncio.Protocol):
     def to_client(self, octets: bytes) -> None:
         if octets:
             self._outlet.write(octets)
+
+    def dial(self, login: str | None) -> None:
+        self.drop_provider()
+        if login is not None:
+            self._provider = self._relay.provider_of(login, self.kind)
+        if self._provider is None:
+            self.provider_failed(Failure.NO_ROUTE)
+        else:
+            self._dialling = self._start(self._dial(self._provider))
+
+    async def _dial(self, provider: Provider) -> None:
+        try:
+            await self.connect(provider)
+        except DialError as error:
+            self._dialling = None
+            log.warning("provider not reached", session=self.id, provider=provider.name, cause=str(error))
+            self.provider_failed(error.failure)
+
+    def _adopt(self, leg: Leg) -> bool:
+        """Makes a new connection the session's own; false when the client has gone meanwhile, and then it is closed."""
+        if self._transport is None or self._transport.is_closing():
+            leg.drop()
+            self._relay.sessions.discard(self)
+            return False
+        self._dialling = None
+        self._leg = leg
+        self._last_activity = self._clock()
+        leg.on_pause = lambda on: self._pause("provider", on=on)
+        return True
 
     def close_client(self) -> None:
         if self._transport is not None:

@@ -10,7 +10,7 @@ import weakref
 import structlog
 
 from proxy.client_session import ClientSession
-from proxy.failures import DialError, Failure
+from proxy.failures import Failure
 from proxy.imap.passage import Passage
 from proxy.imap.session import Authenticated, Phase, Policy, Session
 from proxy.mailbox_dial import MailboxLeg
@@ -29,6 +29,7 @@ TIMED_OUT = b"* BYE Nobody has said anything for too long\r\n"
 class Passthrough(ClientSession):
     """One session. Implements `proxy.imap.session.Wire`; `_passage` is there from the login on."""
 
+    kind = ProviderKind.IMAP
     _leg: MailboxLeg | None
 
     def __init__(self, relay: Relay, door: Door) -> None:
@@ -73,15 +74,6 @@ class Passthrough(ClientSession):
         if self._leg is not None:
             self._leg.outlet.write(octets)
 
-    def dial(self, login: str | None) -> None:
-        self.drop_provider()
-        if login is not None:
-            self._provider = self._relay.provider_of(login, ProviderKind.IMAP)
-        if self._provider is None:
-            self._session.provider_failed(Failure.NO_ROUTE)
-        else:
-            self._dialling = self._start(self._dial(self._provider))
-
     def upgrade_client(self, response: bytes) -> None:
         self._start_tls(response)
 
@@ -103,28 +95,19 @@ class Passthrough(ClientSession):
 
     # -- the provider -------------------------------------------------------------------------------------------------
 
-    async def _dial(self, provider: Provider) -> None:
-        try:
-            leg, opened = await self._relay.dial_mailbox(provider)
-        except DialError as error:
-            self._dialling = None
-            log.warning("provider not reached", session=self.id, provider=provider.name, cause=str(error))
-            self._session.provider_failed(error.failure)
+    async def connect(self, provider: Provider) -> None:
+        leg, opened = await self._relay.dial_mailbox(provider)
+        if not self._adopt(leg):
             return
-        if self._transport is None or self._transport.is_closing():
-            leg.drop()
-            self._relay.sessions.discard(self)
-            return
-        self._dialling = None
-        self._leg = leg
-        self._last_activity = self._clock()
-        leg.on_pause = lambda on: self._pause("provider", on=on)
         leg.on_lost = self._provider_lost
         self._session.provider_ready(opened)
         if (trouble := leg.is_broken()) is not None:
             self._provider_lost(trouble)
         elif self._leg is leg:
             leg.listen(self._provider_said)
+
+    def provider_failed(self, failure: Failure) -> None:
+        self._session.provider_failed(failure)
 
     def _provider_said(self, octets: bytes) -> None:
         if self._passage is not None:

@@ -14,7 +14,7 @@ import structlog
 from engine.decision import Source
 from proxy.client_session import ClientSession
 from proxy.dial import ProviderLeg
-from proxy.failures import DialError, Failure
+from proxy.failures import Failure
 from proxy.relay import Door, Relay
 from proxy.route import LineEndings, ListenerKind, Provider, ProviderKind, Tls
 from proxy.smtp.extension import Extensions
@@ -41,6 +41,7 @@ SOURCES = {ListenerKind.SUBMISSION: Source.RELAY, ListenerKind.CAPTURE: Source.B
 class Submission(ClientSession):
     """One session. Implements `proxy.smtp.session.Wire`."""
 
+    kind = ProviderKind.SUBMISSION
     _leg: ProviderLeg | None
 
     def __init__(self, relay: Relay, door: Door) -> None:
@@ -78,15 +79,6 @@ class Submission(ClientSession):
     def to_provider(self, octets: bytes) -> None:
         if self._leg is not None:
             self._leg.outlet.write(octets)
-
-    def dial(self, login: str | None) -> None:
-        self.drop_provider()
-        if login is not None:
-            self._provider = self._relay.provider_of(login, ProviderKind.SUBMISSION)
-        if self._provider is None:
-            self._session.provider_failed(Failure.NO_ROUTE.value)
-        else:
-            self._dialling = self._start(self._dial(self._provider))
 
     def upgrade_client(self) -> None:
         self._start_tls(reply(220, "2.0.0 Ready to start TLS"))
@@ -141,28 +133,19 @@ class Submission(ClientSession):
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
-    async def _dial(self, provider: Provider) -> None:
-        try:
-            leg = await self._relay.dial(provider)
-        except DialError as error:
-            self._dialling = None
-            log.warning("provider not reached", session=self.id, provider=provider.name, cause=str(error))
-            self._session.provider_failed(error.failure.value)
+    async def connect(self, provider: Provider) -> None:
+        leg = await self._relay.dial(provider)
+        if not self._adopt(leg):
             return
-        if self._transport is None or self._transport.is_closing():
-            leg.drop()
-            self._relay.sessions.discard(self)
-            return
-        self._dialling = None
-        self._leg = leg
-        self._last_activity = self._clock()
-        leg.on_pause = lambda on: self._pause("provider", on=on)
         leg.on_lost = self._provider_lost
         leg.on_replies = self._provider_replied
         if (trouble := leg.is_broken()) is not None:
             self._provider_lost(trouble)
         else:
             self._session.provider_ready(leg.extensions)
+
+    def provider_failed(self, failure: Failure) -> None:
+        self._session.provider_failed(failure.value)
 
     async def _ask_capture_address(self, path: bytes, then: Callable[[bool | None], None]) -> None:
         login = self._session.login
