@@ -20,6 +20,8 @@ from store.hashes import keyed_hash
 
 __all__ = ["MailboxSighting"]
 
+KEY_LENGTH = 40  # hexadecimal digits, as the store's column takes them: 160 bits, which do not meet by chance
+
 
 @dataclass(slots=True, kw_only=True)
 class MailboxSighting:
@@ -82,7 +84,7 @@ class MailboxSighting:
         so that the log takes no notice when it is seen again; unless it was moved out of Junk, Trash or Drafts.
         """
         mailbox, folder = canonical(self.mailbox), self.folder or ""
-        return keyed_hash(hash_key, f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}")
+        return keyed_hash(hash_key, f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}")[:KEY_LENGTH]
 
     def facts(self, hash_key: bytes, *, has_content: bool) -> dict[str, Any]:
         """What its entry says. Where it is open and there is content, there are no decisions: the recorder makes them.
