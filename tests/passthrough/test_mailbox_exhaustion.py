@@ -23,6 +23,7 @@ SLACK = 16 * MIB  # of allocators, and of buffers towards a side that is slower
 SLACK_OF_MANY = 4 * MIB
 BLOCK = 65536
 STORM = 300
+QUIET = 1.0  # seconds without an octet taken, after which a session is held to have stopped reading
 
 SENSELESS = {
     "letters": b"x",
@@ -180,6 +181,43 @@ async def test_of_a_server_before_the_login_end_the_session(stage: Stage, octets
         assert stage.peak() - before < SLACK
     finally:
         stage.mailbox.answers["greeting"] = greeting
+
+
+@pytest.mark.parametrize("mute", ["greeting", "LOGIN", "AUTHENTICATE", "NOOP"])
+async def test_of_a_client_wait_unread_while_the_server_is_mute(stage: Stage, mute: str) -> None:
+    """Where its answer decides what the next octets are."""
+
+    async def say_nothing(connection: LoggedIn, tag: bytes) -> None:
+        await connection.reader.read(0)
+
+    kept = dict(stage.mailbox.answers)
+    stage.mailbox.answers[mute] = say_nothing
+    taken = 0
+
+    def count(octets: bytes) -> None:
+        nonlocal taken
+        taken += len(octets)
+        client.send(octets)
+
+    try:
+        async with stage.client() as client:
+            before = _start_counting(stage)
+            client.send(b"a " + mute.encode().replace(b"greeting", b"NOOP") + b" PLAIN AAAA\r\n")
+            pouring = asyncio.ensure_future(_pour(b"b NOOP\r\n", MUCH, count, client.writer.drain))
+            seen = -1
+            while seen != taken:
+                seen = taken
+                await asyncio.sleep(QUIET)
+            assert not pouring.done()
+            assert stage.peak() - before < SLACK_OF_MANY
+            pouring.cancel()
+            await asyncio.gather(pouring, return_exceptions=True)
+            for each in stage.mailbox.connections:
+                each.reset()
+            assert b"* BYE" in await client.rest()
+    finally:
+        stage.mailbox.answers = kept
+    await stage.mailbox.until(lambda: not stage.mailbox.connections)
 
 
 async def test_clients_that_come_and_go_leave_nothing_behind(stage: Stage) -> None:
