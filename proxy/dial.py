@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from proxy.failures import DialError, Failure
-from proxy.leg import Leg, connect, secure
+from proxy.leg import Leg, connect, dialling, secure
 from proxy.limits import Deadlines, Limits
 from proxy.route import Provider, Tls
 from proxy.smtp.extension import parse_extensions
@@ -75,26 +75,19 @@ async def dial(
     """A provider that is ready for AUTH, or for MAIL. Raises `DialError`; nothing is left open then."""
     leg = ProviderLeg(limits)
     clock = asyncio.get_running_loop().time
-    try:
-        async with asyncio.timeout(deadlines.provider_connect) as deadline:
-            await connect(leg, provider, context)
-            deadline.reschedule(clock() + deadlines.provider_greeting)
-            greeting = await leg.reply()
-            if greeting.code != 220:
-                raise DialError(Failure.REFUSED, f"the greeting was {greeting.code}")
-            _require_quiet(leg)
-            deadline.reschedule(clock() + deadlines.provider_command)
+    async with dialling(leg, deadlines.provider_connect) as deadline:
+        await connect(leg, provider, context)
+        deadline.reschedule(clock() + deadlines.provider_greeting)
+        greeting = await leg.reply()
+        if greeting.code != 220:
+            raise DialError(Failure.REFUSED, f"the greeting was {greeting.code}")
+        _require_quiet(leg)
+        deadline.reschedule(clock() + deadlines.provider_command)
+        await _hello(leg, hostname)
+        if provider.tls is Tls.STARTTLS:
+            assert context is not None
+            await _start_tls(leg, provider, context)
             await _hello(leg, hostname)
-            if provider.tls is Tls.STARTTLS:
-                assert context is not None
-                await _start_tls(leg, provider, context)
-                await _hello(leg, hostname)
-    except TimeoutError as error:
-        leg.drop()
-        raise DialError(Failure.TIMED_OUT, "a deadline passed") from error
-    except BaseException:
-        leg.drop()
-        raise
     return leg
 
 

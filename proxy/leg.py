@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import cast
 
 from proxy.failures import DialError, Failure
 from proxy.outlet import HIGH_WATER, Outlet
 from proxy.route import Provider, Tls
 
-__all__ = ["Leg", "connect", "secure"]
+__all__ = ["Leg", "connect", "dialling", "secure"]
 
 
 class Leg(asyncio.Protocol):
@@ -83,6 +84,23 @@ class Leg(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+@asynccontextmanager
+async def dialling(leg: Leg, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """A dial, whose first step may take `seconds`; each further one sets the deadline anew. What ends it closes `leg`.
+
+    Raises `DialError` when a deadline passes.
+    """
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            yield deadline
+    except TimeoutError as error:
+        leg.drop()
+        raise DialError(Failure.TIMED_OUT, "a deadline passed") from error
+    except BaseException:
+        leg.drop()
+        raise
 
 
 async def connect(leg: Leg, provider: Provider, context: ssl.SSLContext | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from proxy.failures import DialError, Failure
 from proxy.imap.opening import Opened, Opening, Send, StartTls
-from proxy.leg import Leg, connect, secure
+from proxy.leg import Leg, connect, dialling, secure
 from proxy.limits import Deadlines
 from proxy.route import Provider, Tls
 
@@ -63,17 +63,10 @@ async def dial_mailbox(
     """A provider that is ready for a login. Raises `DialError`; nothing is left open then."""
     leg = MailboxLeg()
     clock = asyncio.get_running_loop().time
-    try:
-        async with asyncio.timeout(deadlines.provider_connect) as deadline:
-            await connect(leg, provider, context)
-            deadline.reschedule(clock() + deadlines.provider_greeting)
-            opened = await _open(leg, provider, context)
-    except TimeoutError as error:
-        leg.drop()
-        raise DialError(Failure.TIMED_OUT, "a deadline passed") from error
-    except BaseException:
-        leg.drop()
-        raise
+    async with dialling(leg, deadlines.provider_connect) as deadline:
+        await connect(leg, provider, context)
+        deadline.reschedule(clock() + deadlines.provider_greeting)
+        opened = await _open(leg, provider, context)
     return leg, opened
 
 
