@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -43,6 +44,7 @@ __all__ = [
     "metadata",
     "never_log",
     "notice",
+    "observed_folder",
     "portal",
     "send_as",
     "spool_progress",
@@ -375,4 +377,16 @@ spool_progress = Table(
     metadata,
     Column("name", String(100), primary_key=True),
     Column("position", Integer, nullable=False),
+)
+
+observed_folder = Table(  # how far our own client has read a mailbox, which may be a user's of several portals
+    "observed_folder",
+    metadata,
+    Column("account", String(320), primary_key=True),
+    Column("name", String(1000), primary_key=True),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidnext", BigInteger, nullable=False),
+    Column("since", Float, nullable=False),  # what came before is not looked at
+    Column("catch_up_from", Float),  # what came from then on is still to be searched for
+    Column("at", Float, nullable=False),
 )

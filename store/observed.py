@@ -1,0 +1,70 @@
+"""How far our own client has read each folder of a mailbox, so that the next connection goes on where one was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from store import schema
+from store.database import Database
+
+__all__ = ["FolderProgress", "Observed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderProgress:
+    """One folder. Messages with a UID below `uidnext` have been looked at, while `uidvalidity` is what it was.
+
+    Times are Unix seconds: what came before `since` is not looked at; with `catch_up_from`, what came from then on is
+    still to be searched for, whatever its UID; `at` is when this was written.
+    """
+
+    uidvalidity: int
+    uidnext: int
+    since: float
+    catch_up_from: float | None = None
+    at: float
+
+
+class Observed:
+    """The progress of all mailboxes. An account is the address of a mailbox."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def progress(self, account: str) -> dict[str, FolderProgress]:
+        """By the names of the folders. Raises `StoreUnavailable`."""
+        table = schema.observed_folder
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(table).where(table.c.account == account))).all()
+        return {
+            row.name: FolderProgress(
+                uidvalidity=row.uidvalidity,
+                uidnext=row.uidnext,
+                since=row.since,
+                catch_up_from=row.catch_up_from,
+                at=row.at,
+            )
+            for row in rows
+        }
+
+    async def advance(self, account: str, name: str, progress: FolderProgress) -> None:
+        """Replaces what was known of a folder. Raises `StoreUnavailable`."""
+        values = {
+            "uidvalidity": progress.uidvalidity,
+            "uidnext": progress.uidnext,
+            "since": progress.since,
+            "catch_up_from": progress.catch_up_from,
+            "at": progress.at,
+        }
+        written = upsert(schema.observed_folder).values(account=account, name=name, **values)
+        async with self._database.write() as connection:
+            await connection.execute(written.on_conflict_do_update(index_elements=["account", "name"], set_=values))
+
+    async def forget(self, account: str) -> None:
+        """The mailbox is not observed any more. Raises `StoreUnavailable`."""
+        table = schema.observed_folder
+        async with self._database.write() as connection:
+            await connection.execute(delete(table).where(table.c.account == account))
