@@ -1,0 +1,1 @@
+"""Our own IMAP client, without its socket: what is asked, and what the answers mean. Pure."""

@@ -1,0 +1,126 @@
+"""The folders of a mailbox, and which of them are looked at: all but Drafts, Junk and Trash (rules.md 3.7).
+
+The server says which these are (RFC 6154). Where it does not, they are known by their names, in the languages of the
+common clients; only at the top or right below INBOX, because a folder deeper down is one that somebody made.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.capture import Folder
+from proxy.imap.command import Arguments, BadCommand
+from proxy.imap.mailbox import decode_name
+from proxy.imap_client.dialogue import Command
+
+__all__ = ["INBOX", "List", "Mailbox", "observable"]
+
+INBOX = "INBOX"
+MAX_FOLDERS = 2000  # of one mailbox that are looked at
+NAME = 1000  # characters of a folder's name, with those above it
+LISTED = re.compile(rb"(?i)\* LIST \(([^()\r\n]*)\) (?:NIL|\"((?:[^\"\\\r\n]|\\[\"\\])?)\")(?= )")
+USES = {b"\\drafts": Folder.DRAFTS, b"\\junk": Folder.JUNK, b"\\trash": Folder.TRASH}
+# RFC 9051 §7.3.1; and RFC 6154 §2, RFC 8457 §3: these show again what lies in other folders.
+UNSEEN = frozenset((b"\\noselect", b"\\nonexistent", b"\\flagged", b"\\important"))
+# Names in small letters, with "_" for a space; many of them in languages whose clients make the folder in their own.
+DRAFTS = """
+    draft drafts entwurf entwürfe brouillon brouillons borrador borradores bozza bozze concept concepten rascunho
+    rascunhos utkast kladde kladder luonnokset szkice koncepty rozepsané konsepty черновики чернетки taslaklar 下書き
+    草稿 草稿箱
+"""
+JUNK = """
+    junk junkmail junkemail junk-mail junk-e-mail junk_mail junk_email junk_e-mail spam spamverdacht bulk bulkmail
+    bulk_mail unerwünscht unerwünschte_werbung indésirables courrier_indésirable pourriel correo_no_deseado
+    posta_indesiderata ongewenst ongewenste_e-mail lixo_eletrônico lixo_electrónico skräppost søppelpost uønsket
+    uønsket_e-mail uønsket_mail roskaposti wiadomości-śmieci nevyžádaná nevyžádaná_pošta спам нежелательная_почта
+    gereksiz gereksiz_e-posta önemsiz_e-posta 迷惑メール 垃圾邮件 垃圾郵件
+"""
+TRASH = """
+    trash bin deleted deleted_items deleted_messages papierkorb gelöscht gelöschte gelöschte_elemente gelöschte_objekte
+    corbeille éléments_supprimés messages_supprimés papelera elementos_eliminados cestino posta_eliminata
+    elementi_eliminati prullenbak verwijderde_items lixeira lixo itens_excluídos itens_eliminados papperskorg
+    papperskorgen borttagna_objekt papirkurv papirkorg slettet_post slettede_elementer roskakori poistetut kosz
+    elementy_usunięte koš odstraněná_pošta корзина удаленные удалённые кошик видалені çöp çöp_kutusu silinmiş_öğeler
+    ごみ箱 ゴミ箱 削除済みアイテム 已删除 已删除邮件 已刪除的郵件 废纸篓
+"""
+NAMES = {
+    Folder.DRAFTS: frozenset(DRAFTS.split()),
+    Folder.JUNK: frozenset(JUNK.split()),
+    Folder.TRASH: frozenset(TRASH.split()),
+}
+ABOVE = frozenset(("", "inbox", "[gmail]", "[google mail]"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A folder as the server lists it: `name` as people know it, `octets` as the server does."""
+
+    name: str
+    octets: bytes
+    attributes: frozenset[bytes] = frozenset()
+    delimiter: str = ""
+
+    @property
+    def quoted(self) -> bytes:
+        """The name as a command holds it."""
+        return b'"' + self.octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+class List(Command):
+    """LIST of everything; `mailboxes` are those that can be asked for again, a bounded number."""
+
+    def __init__(self, capabilities: frozenset[bytes]) -> None:
+        self._tells_use = {b"SPECIAL-USE", b"LIST-EXTENDED"} <= capabilities
+        self.mailboxes: list[Mailbox] = []
+        self.is_cut = False
+
+    def octets(self) -> bytes:
+        return b'LIST "" "*"' + (b" RETURN (SPECIAL-USE)" if self._tells_use else b"") + b"\r\n"
+
+    def untagged(self, parts: list[bytes]) -> None:
+        match = LISTED.match(parts[0])
+        if match is None:
+            return
+        try:
+            octets = Arguments(parts, match.end()).take()
+        except BadCommand:
+            return
+        name = decode_name(octets)
+        if not 0 < len(name) <= NAME or any(octet in b"\r\n\0" for octet in octets):
+            return
+        if len(self.mailboxes) >= MAX_FOLDERS:
+            self.is_cut = True
+            return
+        delimiter = (match[2] or b"")[-1:].decode("ascii", "replace")
+        attributes = frozenset(match[1].lower().split())
+        self.mailboxes.append(Mailbox(name, octets, attributes, delimiter))
+
+
+def observable(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
+    """The folders to look at, INBOX first. What lies below Drafts, Junk or Trash counts as they do."""
+    everything = list({each.name: each for each in mailboxes}.values())
+    missing = set(Folder).difference(*map(_uses, everything))
+    private = [each for each in everything if each.name != INBOX and (_uses(each) or _guess(each) in missing)]
+    roots = tuple(each.name + each.delimiter for each in private if each.delimiter)
+    left_out = {each.name for each in private}
+    found = [
+        each
+        for each in everything
+        if each.name not in left_out and not each.attributes & UNSEEN and not each.name.startswith(roots)
+    ]
+    return sorted(found, key=lambda each: (each.name != INBOX, each.name))
+
+
+def _uses(mailbox: Mailbox) -> set[Folder]:
+    return {USES[each] for each in mailbox.attributes if each in USES}
+
+
+def _guess(mailbox: Mailbox) -> Folder | None:
+    above, _, leaf = mailbox.name.rpartition(mailbox.delimiter) if mailbox.delimiter else ("", "", mailbox.name)
+    if above.casefold() not in ABOVE:
+        return None
+    word = "_".join(unicodedata.normalize("NFC", leaf).casefold().split())
+    return next((use for use, names in NAMES.items() if word in names), None)
