@@ -1,0 +1,269 @@
+"""The observer: our own session with one mailbox, always, which shows every message to the engine and changes nothing.
+
+INBOX is waited on by IDLE; the other folders are asked now and then whether something came. A connection that is lost
+is made again after a pause that grows and is never quite the same, so that a thousand mailboxes do not come back at
+once. What came meanwhile is found then: progress lies in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+
+from proxy.capture import Captures
+from proxy.failures import DialError
+from proxy.imap_client.access import Access
+from proxy.imap_client.folders import INBOX, List, Mailbox, observable
+from proxy.imap_client.questions import Status
+from proxy.limits import Deadlines
+from proxy.mailbox_client import CommandRefused, LoginRefused, MailboxClient, MailboxLost, connect_to_mailbox
+from proxy.observed_folder import FolderReader, MailboxProgress, Report
+from proxy.observed_message import NotKept, ObservedMessages
+from proxy.route import Provider
+from store.database import StoreUnavailable
+from store.observed import Observed
+
+__all__ = ["CredentialSource", "CredentialsUnavailable", "Observer", "Rhythm", "State"]
+
+log = structlog.get_logger("observer")
+
+# RFC 2177 §3: IDLE is begun anew within 29 minutes. Some providers, and what lies between, forget a session earlier.
+RENEWALS = {
+    "imap.gmail.com": 540.0,
+    "imap.googlemail.com": 540.0,
+    "imap.mail.yahoo.com": 270.0,
+    "imap.aol.com": 270.0,
+}
+USUAL_RENEWAL = 1500.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """Seconds. `answer` is how long a server may be silent when it should speak, `renewal` how long one IDLE lasts
+    (without it, what the provider bears), `round` how often the other folders are asked, `poll` how often INBOX is
+    where IDLE is not to be had. Pauses begin at `first_pause`, or at `refused_pause` when the login is refused, and
+    double.
+    """
+
+    answer: float = 60.0
+    renewal: float | None = None
+    round: float = 120.0
+    poll: float = 30.0
+    first_pause: float = 1.0
+    longest_pause: float = 300.0
+    refused_pause: float = 60.0
+    longest_refused_pause: float = 3600.0
+
+
+class CredentialsUnavailable(Exception):
+    """There is nothing to log in with now. The text is for operators and holds no secret."""
+
+
+class CredentialSource(Protocol):
+    """Who knows how to log in."""
+
+    async def access(self) -> Access:
+        """What to log in with now; a token that has not expired. Raises `CredentialsUnavailable`."""
+
+    async def refused(self, access: Access, code: str) -> None:
+        """The provider refused it, with this response code (RFC 5530): a token may be renewed, a user told."""
+
+
+class State(StrEnum):
+    """What an observer is doing."""
+
+    CONNECTING = "connecting"
+    READING = "reading"
+    WATCHING = "watching"
+    LOST = "lost"
+    REFUSED = "refused"
+
+
+class Observer:
+    """Observes the mailbox of `address` at `provider`, as long as `run` runs.
+
+    `since` asks for what came from then on (Unix seconds); without it, for what comes from now on, the first time.
+    `report` is told how far a search by date has come, `tell` each new state.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        provider: Provider,
+        context: ssl.SSLContext | None,
+        credentials: CredentialSource,
+        captures: Captures,
+        observed: Observed,
+        since: float | None = None,
+        deadlines: Deadlines | None = None,
+        rhythm: Rhythm | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        report: Report = lambda folder, done, total: None,
+        tell: Callable[[State], None] = lambda state: None,
+    ) -> None:
+        self.address = address
+        self.state = State.CONNECTING
+        self._provider = provider
+        self._context = context
+        self._credentials = credentials
+        self._observed = observed
+        self._since = since
+        self._deadlines = deadlines or captures.deadlines
+        self._rhythm = rhythm or Rhythm()
+        self._clock = clock
+        self._chance = chance
+        self._sleep = sleep
+        self._report = report
+        self._tell = tell
+        self._session = f"observer-{captures.new_key()}"
+        self._messages = ObservedMessages(captures, address, provider.host, self._session, clock)
+        self._progress: MailboxProgress | None = None
+        self._is_first = False
+        self._began = 0.0
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Observes until it is cancelled. What goes wrong with one mailbox ends nothing."""
+        while True:
+            try:
+                await self._observe()
+            except LoginRefused as error:
+                await self._pause_refused(error)
+            except (CredentialsUnavailable, CommandRefused, DialError, MailboxLost, NotKept, StoreUnavailable) as error:
+                await self._pause(str(error))
+            except Exception as error:  # of one strange mailbox, which must not end the others
+                log.error("an observer failed", session=self._session, cause=type(error).__name__)
+                await self._pause(type(error).__name__)
+
+    async def _observe(self) -> None:
+        """One connection."""
+        self._become(State.CONNECTING)
+        progress = await self._known()
+        access = await self._credentials.access()
+        try:
+            client = await connect_to_mailbox(
+                self._provider,
+                self._context,
+                access,
+                deadlines=self._deadlines,
+                seconds=self._rhythm.answer,
+            )
+        except LoginRefused as error:
+            if not error.is_passing:
+                await self._credentials.refused(access, error.code)
+            raise
+        try:
+            await self._watch(client, progress)
+        finally:
+            client.drop()
+
+    async def _known(self) -> MailboxProgress:
+        """What is known of the mailbox. Raises `StoreUnavailable`."""
+        if self._progress is None:
+            progress = MailboxProgress(self._observed, self.address, await self._observed.progress(self.address))
+            self._is_first = progress.since is None
+            self._began = progress.since if progress.since is not None else self._clock()
+            self._progress = progress
+        return self._progress
+
+    async def _watch(self, client: MailboxClient, progress: MailboxProgress) -> None:
+        """Reads all folders, then waits on INBOX and asks the others, round after round."""
+        self._become(State.READING)
+        loop_time = asyncio.get_running_loop().time
+        inbox = self._reader(client, progress, Mailbox(INBOX, INBOX.encode()))
+        await inbox.open()
+        while True:
+            others = await self._others(client)
+            if await self._look_into(client, progress, others):
+                await inbox.open()
+            self._is_first = False
+            self._failures = 0
+            self._become(State.WATCHING)
+            round_ends = loop_time() + self._rhythm.round if others else float("inf")
+            while (left := round_ends - loop_time()) > 0:
+                if not client.has_news:
+                    await client.wait_for_news(min(left, self._renewal), poll=self._rhythm.poll)
+                # quirk_silent_idle: some servers do not tell what came just before IDLE, so it is looked for each time.
+                await inbox.read_news()
+
+    async def _others(self, client: MailboxClient) -> list[Mailbox]:
+        listed = await client.ask(List(client.capabilities))
+        if listed.is_cut:
+            log.warning("a mailbox has too many folders; some are not observed", session=self._session)
+        return [each for each in observable(listed.mailboxes) if each.name != INBOX]
+
+    async def _look_into(self, client: MailboxClient, progress: MailboxProgress, others: Sequence[Mailbox]) -> bool:
+        """Reads those in which something came. Whether any was opened. One that is refused waits for the next round."""
+        was_opened = False
+        for mailbox in others:
+            try:
+                status = await client.ask(Status(mailbox))
+                if self._is_read(progress, mailbox, status):
+                    continue
+                was_opened = True
+                await self._reader(client, progress, mailbox).open()
+            except CommandRefused as error:
+                log.warning("a folder cannot be read now", session=self._session, cause=str(error))
+        return was_opened
+
+    def _is_read(self, progress: MailboxProgress, mailbox: Mailbox, status: Status) -> bool:
+        known = progress.of(mailbox.name)
+        if known is None or known.catch_up_from is not None or (self._since is not None and self._since < known.since):
+            return False
+        return (status.uidvalidity, status.uidnext) == (known.uidvalidity, known.uidnext)
+
+    def _reader(self, client: MailboxClient, progress: MailboxProgress, mailbox: Mailbox) -> FolderReader:
+        return FolderReader(
+            client=client,
+            messages=self._messages,
+            progress=progress,
+            mailbox=mailbox,
+            clock=self._clock,
+            is_first=self._is_first,
+            began=self._began,
+            wanted=self._since,
+            report=self._report,
+        )
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _renewal(self) -> float:
+        if self._rhythm.renewal is not None:
+            return self._rhythm.renewal
+        return RENEWALS.get(self._provider.host.lower(), USUAL_RENEWAL)
+
+    async def _pause_refused(self, error: LoginRefused) -> None:
+        if error.is_passing:
+            await self._pause(str(error))
+        else:
+            log.warning("a mailbox refuses the login", session=self._session, cause=str(error))
+            self._become(State.REFUSED)
+            await self._rest(self._rhythm.refused_pause, self._rhythm.longest_refused_pause)
+
+    async def _pause(self, cause: str) -> None:
+        log.warning("a mailbox is not observed for a while", session=self._session, cause=cause)
+        self._become(State.LOST)
+        await self._rest(self._rhythm.first_pause, self._rhythm.longest_pause)
+
+    async def _rest(self, first: float, longest: float) -> None:
+        """Twice as long each time, up to `longest`; half of it is left to chance."""
+        pause = min(longest, first * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        await self._sleep(pause * (0.5 + self._chance() / 2))
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self._tell(state)
