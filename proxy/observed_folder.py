@@ -56,6 +56,8 @@ class MailboxProgress:
         self._account = account
         self._folders = folders
         self.troubles: Counter[tuple[str, int, int]] = Counter()
+        # How far down searches by date have come, by folder, UIDVALIDITY and where they began.
+        self.searched: dict[tuple[str, int, float], int] = {}
 
     def of(self, name: str) -> FolderProgress | None:
         """Of one folder; `None` when it was never seen."""
@@ -167,19 +169,27 @@ class FolderReader:
             is_cut = new.is_cut and bool(new.found)
 
     async def _catch_up(self, start: float) -> None:
-        """Searches by date, from the newest down, and looks in between at what comes meanwhile."""
+        """Searches by date, from the newest down, and looks in between at what comes meanwhile.
+
+        Where a connection is lost the next one goes on below what was read; a new process begins again.
+        """
         total = last = self._examined.exists
-        done = 0
+        search = (self.mailbox.name, self._known.uidvalidity, start)
         self.report(self.mailbox.name, 0, total)
         while last:
             first, last = newest_window(last)
             found = (await self.client.ask(Search(first, last, start))).found
-            await self._read([each for each in found if each < self._known.uidnext], is_new=False)
-            if self.client.has_news:
-                await self.read_news()
-            done += last - first + 1
+            below = min(self._known.uidnext, self.progress.searched.get(search, self._known.uidnext))
+            left = [each for each in found if each < below]
+            while left:
+                batch, left = left[-BATCH:], left[:-BATCH]
+                await self._read(batch, is_new=False)
+                self.progress.searched[search] = batch[0]
+                if self.client.has_news:
+                    await self.read_news()
             last = first - 1
-            self.report(self.mailbox.name, done, total)
+            self.report(self.mailbox.name, total - last, total)
+        self.progress.searched.pop(search, None)
         await self._advance(replace(self._known, catch_up_from=None))
 
     async def _read(self, uids: Sequence[int], *, is_new: bool) -> None:
@@ -243,7 +253,7 @@ class FolderReader:
     async def _read_body(self, uid: int, judgement: Judgement) -> None:
         content = self.messages.content()
         try:
-            body = await self.client.ask(Body(uid, content.take))
+            body = await self.client.ask(Body(uid, content.take, self.messages.captures.limits.message))
             if body.is_whole:
                 content.finish()
                 self.messages.keep(judgement, content)

@@ -113,23 +113,20 @@ class ObservedMessages:
         if not judgement.concerns_somebody:
             self.captures.counts["unconcerned"] += 1
             return
-        self.captures.counts["skipped"] += 1
-        self._put(self._entry(EntryKind.NOTE, judgement), None)
+        self._put(self._entry(EntryKind.NOTE, judgement), None, "skipped")
 
     def keep(self, judgement: Judgement, content: ObservedContent) -> None:
         """A message with its content, which came whole. `settle` waits until it is durable."""
         entry = self._entry(EntryKind.MESSAGE, judgement, content.content)
-        self.captures.counts["captured"] += 1
-        self._put(entry, content.content)
+        self._put(entry, content.content, "captured")
 
     def leave_gap(self, judgement: Judgement, cause: str) -> None:
         """A message that is to be logged and cannot be had. `settle` waits until that is durable."""
-        self.captures.counts["capture_failed"] += 1
         log.error("a message to be logged was not captured", session=self.session, gap="capture_failed", cause=cause)
         entry = self._entry(EntryKind.GAP, judgement)
         decisions = judgement.hashed.values if judgement.hashed is not None else None
         entry.facts.update(gap="capture_failed", cause=cause, decisions=decisions)
-        self._put(entry, None)
+        self._put(entry, None, "capture_failed")
 
     async def settle(self) -> None:
         """Back when all that was handed over is durable. Raises `NotKept`: then any of it may not be."""
@@ -144,12 +141,14 @@ class ObservedMessages:
         if troubles:
             raise NotKept(type(troubles[0]).__name__) from troubles[0]
 
-    def _put(self, entry: Entry, content: Content | None) -> None:
+    def _put(self, entry: Entry, content: Content | None, count: str) -> None:
         durable: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._puts.append(durable)
 
         def done(error: Exception | None) -> None:
-            if error is not None and content is not None:
+            if error is None:
+                self.captures.counts[count] += 1
+            elif content is not None:
                 content.discard()
             if not durable.done():
                 durable.set_result(error)

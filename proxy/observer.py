@@ -167,6 +167,8 @@ class Observer:
             await self._watch(client, progress)
         finally:
             client.drop()
+            # Folders that were not reached are searched by date next time: something may have come to them meanwhile.
+            self._is_first = self._is_first and progress.since is None
 
     async def _known(self) -> MailboxProgress:
         """What is known of the mailbox. Raises `StoreUnavailable`."""
@@ -187,7 +189,7 @@ class Observer:
             others = await self._others(client)
             if await self._look_into(client, progress, others):
                 await inbox.open()
-            self._is_first = False
+            self._is_first = False  # a folder that appears from now on may hold what came after we began
             self._failures = 0
             self._become(State.WATCHING)
             round_ends = loop_time() + self._rhythm.round if others else float("inf")

@@ -252,11 +252,15 @@ class Headers(Command):
 
 
 class Body(Command):
-    """A whole message, which goes to `sink` while it comes. `is_whole` when it came, in one piece and to its end."""
+    """A whole message, which goes to `sink` while it comes. `is_whole` when it came, in one piece and to its end.
 
-    def __init__(self, uid: int, sink: Sink) -> None:
+    One of more than `limit` octets is nonsense: its size was told before, and it was not to be asked for.
+    """
+
+    def __init__(self, uid: int, sink: Sink, limit: int) -> None:
         self._uid = uid
         self._sink = sink
+        self._limit = limit
         self._announced: int | None = None
         self._seen = 0
         self.is_whole = False
@@ -270,6 +274,8 @@ class Body(Command):
             return None
         if self._announced is not None:
             raise BadFrame("the server sends a message twice")
+        if size > self._limit:
+            raise BadFrame("a message is longer than the server said")
         self._announced = size
         return self._take
 

@@ -53,7 +53,7 @@ class TestAnswers:
         said = b"* 2 FETCH (UID 7 BODY[] {%d}\r\n%s FLAGS (\\Seen))\r\n" % (len(content), content) + OK
         for way in ways(places):
             kept = Kept()
-            body, sent, dialogue = ask(Body(7, kept.append), said, way=way)
+            body, sent, dialogue = ask(Body(7, kept.append, 2**33), said, way=way)
             assert body.is_whole
             assert kept.octets == content
             assert sent == b"o1 UID FETCH 7 (UID BODY.PEEK[])\r\n"
@@ -63,7 +63,9 @@ class TestAnswers:
     def test_a_uid_may_stand_on_either_side_of_the_octets(self, uid_comes_last: bool) -> None:
         kept = Kept()
         before, behind = (b"", b" UID 7") if uid_comes_last else (b"UID 7 ", b"")
-        body, _, _ = ask(Body(7, kept.append), b"* 1 FETCH (" + before + b"BODY[] {2}\r\nhi" + behind + b")\r\n" + OK)
+        body, _, _ = ask(
+            Body(7, kept.append, 2**33), b"* 1 FETCH (" + before + b"BODY[] {2}\r\nhi" + behind + b")\r\n" + OK
+        )
         assert body.is_whole
         headers, _, _ = ask(
             Headers([7], 99), b"* 1 FETCH (" + before + b"BODY[HEADER]<0> {6}\r\nA: b\r\n" + behind + b")\r\n" + OK
@@ -75,12 +77,12 @@ class TestAnswers:
             headers, _, _ = ask(Headers([7], 99), b"* 1 FETCH (UID 7 BODY[HEADER]<0> " + written + b")\r\n" + OK)
             assert [(each.uid, each.section) for each in headers.found] == [(7, section)]
         kept = Kept()
-        body, _, _ = ask(Body(7, kept.append), b'* 1 FETCH (UID 7 BODY[] "a \\"b\\"")\r\n' + OK)
+        body, _, _ = ask(Body(7, kept.append, 2**33), b'* 1 FETCH (UID 7 BODY[] "a \\"b\\"")\r\n' + OK)
         assert body.is_whole
         assert kept.octets == b'a "b"'
 
     def test_a_message_that_has_gone_is_no_message(self) -> None:
-        body, _, _ = ask(Body(7, Kept().append), b"* 1 FETCH (FLAGS (\\Seen))\r\n" + OK)
+        body, _, _ = ask(Body(7, Kept().append, 100), b"* 1 FETCH (FLAGS (\\Seen))\r\n" + OK)
         assert not body.is_whole
         headers, _, _ = ask(Headers([7], 99), OK)
         assert headers.found == []
@@ -191,16 +193,22 @@ class TestNonsense:
 
     def test_a_body_of_another_message_or_sent_twice_is_refused(self) -> None:
         with pytest.raises(BadFrame):
-            ask(Body(7, Kept().append), b"* 1 FETCH (UID 8 BODY[] {2}\r\nhi)\r\n")
+            ask(Body(7, Kept().append, 100), b"* 1 FETCH (UID 8 BODY[] {2}\r\nhi)\r\n")
         with pytest.raises(BadFrame):
-            ask(Body(7, Kept().append), b"* 1 FETCH (UID 7 BODY[] {2}\r\nhi)\r\n* 1 FETCH (UID 7 BODY[] {2}\r\n")
+            ask(Body(7, Kept().append, 100), b"* 1 FETCH (UID 7 BODY[] {2}\r\nhi)\r\n* 1 FETCH (UID 7 BODY[] {2}\r\n")
 
     def test_a_literal_of_four_gigabytes_is_not_reserved(self) -> None:
         kept = Kept()
-        body, _, dialogue = ask(Body(7, kept.append), b"* 1 FETCH (UID 7 BODY[] {4294967296}\r\nabc")
+        body, _, dialogue = ask(Body(7, kept.append, 2**33), b"* 1 FETCH (UID 7 BODY[] {4294967296}\r\nabc")
         assert kept.octets == b"abc"
         assert dialogue.answer is None
         assert not body.is_whole
+
+    def test_a_body_that_is_longer_than_was_told_is_refused(self) -> None:
+        kept = Kept()
+        with pytest.raises(BadFrame):
+            ask(Body(7, kept.append, 100), b"* 1 FETCH (UID 7 BODY[] {101}\r\nabc")
+        assert kept.octets == b""
 
     def test_numbers_beyond_all_bounds_are_no_numbers(self) -> None:
         said = b"* 99999999999999999999 EXISTS\r\n* OK [UIDNEXT 99999999999999999999] x\r\n* OK [UIDVALIDITY x] y\r\n"

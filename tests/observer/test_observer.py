@@ -191,6 +191,43 @@ class TestWhatCannotBeHad:
         assert observing.here.captures.counts["unobservable"] == 2
 
 
+class TestSearchesByDate:
+    async def test_a_search_that_was_interrupted_goes_on_where_it_was(self, observing: Observing) -> None:
+        async with PretendMailbox(poison=frozenset((15,))) as mailbox:
+            for number in range(1, 61):
+                mailbox.deliver(message(f"Number {number}"))
+            async with observing.observer(ANN, at(mailbox), since=1.0) as one:
+                await observing.until(lambda: one.state is State.LOST)
+                mailbox.poison = frozenset()
+                await observing.until_watching(one)
+            await observing.logged(*(f"Number {number}" for number in range(1, 61)))
+        bodies = [each for each in mailbox.commands if "BODY.PEEK[]" in each]
+        assert len(bodies) == 60
+        assert mailbox.connections > 1
+
+    async def test_what_comes_during_a_search_is_not_kept_waiting(self, observing: Observing) -> None:
+        async with PretendMailbox() as mailbox:
+            for number in range(1, 101):
+                mailbox.deliver(message(f"Number {number}"))
+            mailbox.on_search = lambda: mailbox.deliver(message("New"))
+            async with observing.observer(ANN, at(mailbox), since=1.0) as one:
+                await observing.until_watching(one)
+        bodies = [each for each in mailbox.commands if "BODY.PEEK[]" in each]
+        assert len(bodies) == 101
+        assert bodies.index("UID FETCH 101 (UID BODY.PEEK[])") <= 20
+
+    async def test_a_folder_that_a_lost_connection_kept_from_us_misses_nothing(self, observing: Observing) -> None:
+        """INBOX was opened when the connection broke; what comes to Sent before the next one counts."""
+        async with PretendMailbox(silent={"LIST"}) as mailbox:
+            rhythm = Rhythm(answer=0.2, round=1500.0, first_pause=0.02, longest_pause=0.05)
+            async with observing.observer(ANN, at(mailbox), rhythm=rhythm) as one:
+                await observing.until(lambda: one.state is State.LOST)
+                mailbox.deliver(message("Sent", author=ANN, to="kim@cust.example"), "Sent")
+                mailbox.silent = set()
+                await observing.until_watching(one)
+                await observing.logged("Sent")
+
+
 class TestTroubleOfOurs:
     async def test_while_the_store_is_away_nothing_is_kept_undecided_or_lost(
         self, observing: Observing, monkeypatch: pytest.MonkeyPatch

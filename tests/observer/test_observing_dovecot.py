@@ -158,7 +158,7 @@ class TestWhatBreaks:
         assert len(await observing.here.decisions()) == 3
 
     async def test_a_line_that_goes_dead_without_a_word(self, dovecot: Dovecots, observing: Observing) -> None:
-        rhythm = Rhythm(answer=0.5, renewal=0.3, round=0.3, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=1.5, renewal=0.3, round=0.3, first_pause=0.02, longest_pause=0.05)
         async with (
             Line(dovecot.imap_implicit_port) as line,
             observing.observer(ANN, provider_at(line.port, observing.pki), rhythm=rhythm) as one,
@@ -177,7 +177,7 @@ class TestWhatBreaks:
 
     async def test_the_line_goes_dead_in_the_middle_of_messages(self, dovecot: Dovecots, observing: Observing) -> None:
         """Many messages, and a cut after a share of their octets each time: all come, each once."""
-        rhythm = Rhythm(answer=0.5, renewal=1500.0, round=1500.0, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=1.5, renewal=1500.0, round=1500.0, first_pause=0.02, longest_pause=0.05)
         subjects = [f"Number {number}" for number in range(30)]
         async with observing.observer(ANN, provider_at(dovecot.imap_implicit_port, observing.pki)) as one:
             await observing.until_watching(one)

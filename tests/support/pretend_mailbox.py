@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -41,7 +41,7 @@ class PretendMailbox:
     `without` are things it lacks: "uidnext", "partial" (it sends all), "body" (messages have gone when asked for).
     `idle` is "yes", "refused", "short" (ended at once by the server), "deaf" (it tells nothing) or "bye". `logins` are
     answers to the next logins, OK when there are none left. `poison` are UIDs that make it speak nonsense, `refused`
-    those it says NO to. `silent` holds verbs that are never answered.
+    those it says NO to. `silent` holds verbs that are never answered; `on_search` is called when one searches.
     """
 
     capabilities: str = "IMAP4rev1 IDLE AUTH=PLAIN SASL-IR ID"
@@ -54,6 +54,7 @@ class PretendMailbox:
     folders: dict[str, list[Kept]] = field(default_factory=lambda: {"INBOX": []})
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    on_search: Callable[[], object] = lambda: None
     port: int = 0
     _idling: list[_Connection] = field(default_factory=list)
     _all: list[_Connection] = field(default_factory=list)
@@ -129,6 +130,7 @@ class _Connection:
             ending = await self._answer(verb, rest)
             if ending is None:
                 return
+            self.tell()
             self.say(tag + b" " + ending)
 
     async def _answer(self, verb: str, rest: bytes) -> bytes | None:
@@ -148,6 +150,7 @@ class _Connection:
         elif verb == "UID FETCH":
             return self._fetch(rest)
         elif verb == "UID SEARCH":
+            mailbox.on_search()
             self.say(b"* SEARCH " + b" ".join(b"%d" % each.uid for each in mailbox.folders[self.folder]))
         elif verb == "IDLE":
             return await self._idle()
