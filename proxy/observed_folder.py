@@ -15,16 +15,8 @@ import structlog
 
 from engine.capture import Folder
 from proxy.imap_client.folders import Mailbox
-from proxy.imap_client.questions import (
-    Body,
-    Examine,
-    Fetched,
-    Headers,
-    LastUid,
-    Search,
-    Uids,
-    newest_window,
-)
+from proxy.imap_client.messages import Body, Fetched, Headers, LastUid, Uids
+from proxy.imap_client.questions import Examine, Search, newest_window
 from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost, NonsenseFromServer
 from proxy.observed_message import Judgement, NotKept, ObservedMessages
 from store.database import StoreUnavailable
@@ -122,7 +114,8 @@ class FolderReader:
         known = self.progress.of(self.mailbox.name)
         if known is None:
             known = await self._begin(uidvalidity)
-        elif known.uidvalidity != uidvalidity:
+        elif known.uidvalidity != uidvalidity or (self._examined.uidnext or known.uidnext) < known.uidnext:
+            # quirk_uids_again: a server that was restored from a copy gives UIDs a second time.
             log.info("a folder was made anew; it is searched by date", session=self.messages.session)
             known = replace(
                 known,

@@ -11,7 +11,8 @@ from octets import singly
 from proxy.imap.framing import BadFrame
 from proxy.imap_client.dialogue import Dialogue, Idle
 from proxy.imap_client.folders import List, Mailbox
-from proxy.imap_client.questions import Body, Capability, Examine, Fetched, Headers, Noop, Search, Status, Uids
+from proxy.imap_client.messages import Body, Fetched, Headers, Uids
+from proxy.imap_client.questions import Capability, Examine, Noop, Search, Status
 
 HEADER = b"From: kim@cust.example\r\nSubject: {5}\r\n\r\n"
 HEADER_ANSWER = (

@@ -205,6 +205,20 @@ class TestSearchesByDate:
         assert len(bodies) == 60
         assert mailbox.connections > 1
 
+    async def test_a_server_that_was_restored_from_a_copy_gives_uids_again(self, observing: Observing) -> None:
+        async with PretendMailbox() as mailbox:
+            async with observing.observer(ANN, at(mailbox)) as one:
+                await observing.until_watching(one)
+                for subject in ("One", "Two", "Three"):
+                    mailbox.deliver(message(subject))
+                await observing.logged("One", "Two", "Three")
+            del mailbox.folders["INBOX"][1:]
+            mailbox.deliver(message("Four"))
+            async with observing.observer(ANN, at(mailbox)) as one:
+                await observing.until_watching(one)
+            await observing.logged("One", "Two", "Three", "Four")
+        assert len(await observing.here.decisions()) == 4
+
     async def test_what_comes_during_a_search_is_not_kept_waiting(self, observing: Observing) -> None:
         async with PretendMailbox() as mailbox:
             for number in range(1, 101):
