@@ -11,6 +11,8 @@ import binascii
 import re
 from collections.abc import Callable
 
+from engine.secret import Secret
+
 __all__ = ["CHALLENGE_FIRST", "READERS", "LoginReader", "Secret", "first_prompt"]
 
 # RFC 5802 §7: client-first-message = gs2-cbind-flag "," [authzid] "," username "," nonce. Matched from its start, so
@@ -18,22 +20,6 @@ __all__ = ["CHALLENGE_FIRST", "READERS", "LoginReader", "Secret", "first_prompt"
 SCRAM_USER = re.compile(rb"(?:[ny]|p=[^,]*),(?:a=[^,]*)?,n=([^,]*),")
 BEARER_USER = re.compile(rb"[ny],a=([^,]*),")
 XOAUTH2_USER = re.compile(rb"user=([^\x01]*)\x01")
-
-
-class Secret:
-    """Octets that no log, traceback or record may show."""
-
-    __slots__ = ("_octets",)
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-
-    def reveal(self) -> bytes:
-        """The octets, for the wire only."""
-        return self._octets
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
 
 
 # The server speaks first: a client must not send an initial response (RFC 4954 §4).
