@@ -12,6 +12,7 @@ from pathlib import Path
 from certs import Authority, CertificatePair
 from onrecord.settings import Settings, SettingsError, load
 from store.database import migrate
+from store.sealing import SealingKey
 
 __all__ = ["install", "make_keys", "template"]
 
@@ -26,7 +27,7 @@ def template() -> str:
 def install(folder: Path, *, hostname: str) -> Iterator[tuple[Path, str]]:
     """Writes everything below `folder` and tells each file and what it is; replaces nothing.
 
-    Raises `SettingsError`, and then the settings are not there either, so that it can be run again.
+    Raises `SettingsError` or `SealingError`, and then the settings are not there either, so that it can be run again.
     Raises `StoreUnavailable` when only the database could not be made.
     """
     path = folder / "onrecord.toml"
@@ -52,9 +53,10 @@ def install(folder: Path, *, hostname: str) -> Iterator[tuple[Path, str]]:
 
 
 def make_keys(settings: Settings) -> Iterator[tuple[Path, str]]:
-    """The hash key, the local authority and the server certificate; files that are there stay as they are.
+    """The keys of hashes and of sealing, the local authority and the server certificate; what is there stays as it is.
 
-    Raises `SettingsError` when one cannot be written, or an authority is there without a server certificate.
+    Raises `SettingsError` when one cannot be written, or an authority is there without a server certificate, and
+    `SealingError`.
     """
     try:
         yield from _make_keys(settings)
@@ -74,6 +76,10 @@ def _make_keys(settings: Settings) -> Iterator[tuple[Path, str]]:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32) + "\n")
         yield key, "the key of hashes; keep a copy, without it mail that was not logged cannot be explained"
+    ring = settings.key_ring()
+    if not ring.exists:
+        ring.write([SealingKey.make()])
+        yield settings.sealing_key_file, "the key that seals passwords of connected mailboxes; keep a copy"
     pair = settings.tls.certificates[0]
     if pair.certificate.exists() or pair.key.exists():
         return

@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certs import CertificatePair
+from engine.secret import Secret
+from onrecord.oauth.issuer import Issuer, is_safe_endpoint, with_defaults
 from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.notices import NoticeOptions
 from proxy.recorder import RecorderOptions
 from proxy.route import Listener, ListenerKind, Provider, ProviderKind, Tls
-from proxy.sasl import Secret
+from store.key_ring import KeyRing
 
 __all__ = ["Settings", "SettingsError", "config_path", "load"]
 
@@ -89,6 +91,7 @@ class Settings(BaseSettings):
     data: Path = Path()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     hash_key_file: Path = Path("keys/hash.key")
+    sealing_key_file: Path = Path("keys/sealing.key")
     store: StoreSettings = StoreSettings()
     tls: TlsSettings = TlsSettings()
     capture: CaptureSettings = CaptureSettings()
@@ -98,6 +101,7 @@ class Settings(BaseSettings):
     dns: DnsSettings = DnsSettings()
     notices: NoticeOptions = NoticeOptions()
     log: LogSettings = LogSettings()
+    oauth: dict[str, Issuer] = {}
     provider: tuple[Provider, ...] = ()
     listener: tuple[Listener, ...] = ()
 
@@ -140,6 +144,23 @@ class Settings(BaseSettings):
         if len(key) < 16:
             raise SettingsError(f"hash_key_file = {str(self.hash_key_file)!r}: holds fewer than 16 octets; make 32")
         return key
+
+    def key_ring(self) -> KeyRing:
+        """The keys that seal the secrets of connected mailboxes."""
+        return KeyRing(self.sealing_key_file)
+
+    def client_secret(self, issuer: str) -> Secret | None:
+        """What proves to an OAuth issuer who we are, where it gave us something. Raises `SettingsError`."""
+        path = self.oauth[issuer].client_secret_file
+        if path is None:
+            return None
+        try:
+            return Secret(path.read_text("utf-8").strip().encode())
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"oauth.{issuer}.client_secret_file = {str(path)!r}: cannot be read ({type(error).__name__}); "
+                "write the client secret there"
+            ) from error
 
     def notice_password(self) -> Secret:
         """The password that the notices are sent with. Raises `SettingsError`."""
@@ -226,6 +247,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
         "dns": DnsSettings.model_fields,
         "notices": asdict(NoticeOptions()),
         "log": LogSettings.model_fields,
+        "oauth": Issuer.model_fields,
         "tls": TlsSettings.model_fields,
         "certificates": [each.name for each in fields(CertificatePair)],
         "limits": asdict(Limits()),
@@ -256,6 +278,8 @@ def _absolute(settings: Settings, home: Path) -> Settings:
         update={
             "data": data,
             "hash_key_file": data / settings.hash_key_file,
+            "sealing_key_file": data / settings.sealing_key_file,
+            "oauth": {name: _absolute_issuer(name, each, data) for name, each in settings.oauth.items()},
             "tls": TlsSettings(certificates=pairs),
             "provider": providers,
             "notices": replace(
@@ -266,6 +290,12 @@ def _absolute(settings: Settings, home: Path) -> Settings:
             "store": StoreSettings(url=url),
         }
     )
+
+
+def _absolute_issuer(name: str, given: Issuer, data: Path) -> Issuer:
+    issuer = with_defaults(name, given)
+    files = {each: _under(data, getattr(issuer, each)) for each in ("client_secret_file", "ca_file")}
+    return issuer.model_copy(update=files)
 
 
 def _names(kind: Any) -> list[str]:
@@ -281,6 +311,7 @@ def _check(settings: Settings) -> None:
     troubles = [
         *_check_general(settings),
         *_check_notices(settings),
+        *_check_issuers(settings),
         *_check_providers(settings),
         *_check_listeners(settings),
     ]
@@ -324,6 +355,23 @@ def _check_notices(settings: Settings) -> list[str]:
         troubles.append(f"notices.sender = {notices.sender!r}: is no address; write the one that notices come from")
     if (notices.username is None) != (notices.password_file is None):
         troubles.append("notices.username: goes with notices.password_file; set both, or none to send without a login")
+    return troubles
+
+
+def _check_issuers(settings: Settings) -> list[str]:
+    troubles = []
+    for name, issuer in settings.oauth.items():
+        place = f"oauth.{name}"
+        if not issuer.client_id:
+            troubles.append(f"{place}.client_id = '': register this installation at {name}, and write its id here")
+        if not issuer.scopes:
+            troubles.append(f"{place}.scopes: is empty; write what lets a program read mail by IMAP")
+        for endpoint in ("authorization_endpoint", "token_endpoint", "device_endpoint"):
+            url = getattr(issuer, endpoint)
+            if not is_safe_endpoint(url) and (url or endpoint == "token_endpoint"):
+                troubles.append(f"{place}.{endpoint} = {url!r}: write an address that begins with https://")
+        if issuer.redirect_host not in ("127.0.0.1", "localhost"):
+            troubles.append(f"{place}.redirect_host = {issuer.redirect_host!r}: write '127.0.0.1' or 'localhost'")
     return troubles
 
 

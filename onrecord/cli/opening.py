@@ -18,10 +18,11 @@ from onrecord.listening import ServeError
 from onrecord.settings import Settings, SettingsError, load
 from store.database import Database, StoreUnavailable
 from store.directory import Directory, DirectoryError
+from store.sealing import SealingError
 
 __all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "with_store"]
 
-TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable)
+TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable, SealingError)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortalName = Annotated[
