@@ -27,6 +27,7 @@ __all__ = [
     "attachment",
     "audit",
     "capture",
+    "connected_mailbox",
     "contact",
     "contact_address",
     "content_part",
@@ -141,6 +142,29 @@ never_log = Table(
     Column("user", ForeignKey("user_account.id")),
     Column("entry", String(330), nullable=False),
     Index("ix_never_log_portal_user", "portal", "user"),
+)
+
+connected_mailbox = Table(  # `secret` is sealed, and opens in its own row only
+    "connected_mailbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("portal", ForeignKey("portal.id"), nullable=False),
+    Column("user", ForeignKey("user_account.id"), nullable=False, index=True),
+    Column("address", String(320), nullable=False),
+    Column("canonical", String(320), nullable=False),
+    Column("server", String(100), nullable=False),
+    Column("login", String(320), nullable=False),
+    Column("mechanism", String(20), nullable=False),
+    Column("issuer", String(100)),  # of OAuth tokens; none for a password
+    Column("secret", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),  # of the secret
+    Column("state", String(20), nullable=False),
+    Column("trouble", String(300)),
+    Column("connected_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),  # the state
+    Column("renewing_until", Float),  # somebody asks for a new token; nobody else may, or the issuer revokes both
+    UniqueConstraint("portal", "canonical"),
+    sqlite_autoincrement=True,  # no other mailbox gets the id of one that was: secrets are bound to it
 )
 
 directory_version = Table(
