@@ -20,7 +20,8 @@ from engine.address import canonical
 from store import schema
 from store.audit import note_change
 from store.database import Database
-from store.directory import Directory, DirectoryError, PortalRecord, UserRecord, checked_address
+from store.directory import Directory
+from store.directory_record import DirectoryError, PortalRecord, UserRecord, checked_address
 from store.mailbox_secret import MailboxSecret, Password, secret_of, to_octets
 from store.sealing import Sealer, SealingError, key_id_of
 

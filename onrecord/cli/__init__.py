@@ -19,6 +19,7 @@ from onrecord.cli.contacts import contact
 from onrecord.cli.correcting import audit, email
 from onrecord.cli.erasing import erase
 from onrecord.cli.looking import decisions, emails, explain, show
+from onrecord.cli.mailboxes import mailbox
 from onrecord.cli.never_log import never_log
 from onrecord.cli.opening import TROUBLES
 from onrecord.cli.portals import portal, rule
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for running in (init, serve, check, sandbox):
     app.command()(running)
-for group in (portal, rule, user, contact, never_log, email, erase):
+for group in (portal, rule, user, contact, never_log, mailbox, email, erase):
     app.add_typer(group)
 for looking in (emails, show, decisions, explain, audit, preview, reevaluate):
     app.command()(looking)

@@ -14,6 +14,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from certs import CertificateError
+from onrecord.connecting import ConnectError
 from onrecord.listening import ServeError
 from onrecord.settings import Settings, SettingsError, load
 from store.database import Database, StoreUnavailable
@@ -22,7 +23,7 @@ from store.sealing import SealingError
 
 __all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "with_store"]
 
-TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable, SealingError)
+TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable, SealingError, ConnectError)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortalName = Annotated[

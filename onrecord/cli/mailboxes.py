@@ -1,0 +1,189 @@
+"""`onrecord mailbox`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from engine.secret import Secret
+from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
+from onrecord.cli.options import group
+from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
+from onrecord.connecting import ConnectError, Connecting, Wanted
+from store.mailboxes import MailboxRecord, MailboxState
+
+__all__ = ["mailbox"]
+
+mailbox = group("mailbox", "Connected mailboxes: users' own mailboxes, which onrecord may open.")
+
+MAX_PASSWORD = 4096  # octets; no server takes longer ones
+
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address whose mailbox it is.")]
+T = TypeVar("T")
+
+
+@mailbox.command("connect")
+def mailbox_connect(
+    context: typer.Context,
+    address: Address,
+    user: Annotated[str, typer.Option("--user", metavar="ACCOUNT", help="The user whose mailbox it is.")],
+    portal: PortalName = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where it lies; else the domain of the address says.")
+    ] = None,
+    login: Annotated[str | None, typer.Option(metavar="LOGIN", help="The login, where it is not the address.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input; else it is asked for.")
+    ] = False,
+    oauth: Annotated[
+        str | None,
+        typer.Option(metavar="ISSUER", help="Consent by OAuth 2: google, microsoft, or as settings name it."),
+    ] = None,
+    device: Annotated[bool, typer.Option("--device", help="Consent on another device, by a code.")] = False,
+    redirect_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the browser comes back to, such as a port that ssh forwards.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Connects a mailbox, or connects it anew, after a login with it has worked. Its address is connected too."""
+    wanted = Wanted(address=address, user=user, portal=portal, provider=provider, login=login)
+    if oauth is not None and password_stdin:
+        raise typer.BadParameter("goes with a password; leave it out, or --oauth", param_hint="--password-stdin")
+    if oauth is None and (device or redirect_port):
+        raise typer.BadParameter("goes with --oauth ISSUER", param_hint="--device" if device else "--redirect-port")
+    password = _password(from_stdin=password_stdin) if oauth is None else None
+
+    async def work(connecting: Connecting, opened: Opened) -> MailboxRecord:
+        if password is not None:
+            return await connecting.by_password(wanted, password)
+        assert oauth is not None
+        if device:
+            return await connecting.by_device(wanted, oauth)
+        return await connecting.by_browser(wanted, oauth, port=redirect_port)
+
+    record = _connecting(context, work)
+    if as_json:
+        print_json(_value(record))
+    else:
+        typer.echo(f"{record.address} is connected for {record.user}, at {record.server} by {record.mechanism}")
+
+
+@mailbox.command("list")
+def mailbox_list(context: typer.Context, portal: PortalName = None, as_json: AsJson = False) -> None:
+    """Lists the connected mailboxes by address."""
+
+    async def work(connecting: Connecting, opened: Opened) -> list[MailboxRecord]:
+        return await connecting.mailboxes.all(await opened.directory.portal(portal))
+
+    records = _connecting(context, work)
+    if as_json:
+        print_json([_value(each) for each in records])
+    elif records:
+        rows = [(each.address, each.user, each.server, each.issuer or "password", each.state) for each in records]
+        print_table(("address", "user", "server", "by", "state"), rows)
+    else:
+        complain("no mailbox is connected; connect one with: onrecord mailbox connect ADDRESS --user ACCOUNT")
+
+
+@mailbox.command("status")
+def mailbox_status(
+    context: typer.Context,
+    address: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="One mailbox only.")] = None,
+    portal: PortalName = None,
+    try_now: Annotated[bool, typer.Option("--try", help="Log in now, and say whether that worked.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Says how the mailboxes are; exit status 1 when one needs to be connected again or could not be opened."""
+
+    async def work(connecting: Connecting, opened: Opened) -> list[tuple[MailboxRecord, str | None]]:
+        home = await opened.directory.portal(portal)
+        mailboxes = connecting.mailboxes
+        found = await mailboxes.all(home) if address is None else [await mailboxes.mailbox(home, address)]
+        if not try_now:
+            return [(each, None) for each in found]
+        troubles = [await connecting.try_now(each) for each in found]
+        return [(await mailboxes.mailbox(home, each.address), text) for each, text in zip(found, troubles, strict=True)]
+
+    found = _connecting(context, work)
+    if as_json:
+        print_json([_value(record, text, tried=try_now) for record, text in found])
+    elif not found:
+        complain("no mailbox is connected; connect one with: onrecord mailbox connect ADDRESS --user ACCOUNT")
+    for number, (record, text) in enumerate(found if not as_json else ()):
+        if number:
+            typer.echo()
+        value = _value(record, text, tried=try_now)
+        print_pairs((name.replace("_", " "), each) for name, each in value.items() if name != "id")
+    if any(text is not None or record.state is MailboxState.NEEDS_RECONNECT for record, text in found):
+        raise typer.Exit(1)
+
+
+@mailbox.command("disconnect")
+def mailbox_disconnect(context: typer.Context, address: Address, portal: PortalName = None) -> None:
+    """Forgets a mailbox with its password or tokens. What was logged stays, and the address stays connected."""
+
+    async def work(connecting: Connecting, opened: Opened) -> MailboxRecord:
+        home = await opened.directory.portal(portal)
+        return await connecting.mailboxes.disconnect(opened.directory, home, address)
+
+    record = _connecting(context, work)
+    typer.echo(f"{record.address} is disconnected")
+
+
+@mailbox.command("rekey")
+def mailbox_rekey(context: typer.Context) -> None:
+    """Makes a new sealing key, and seals the secrets of all mailboxes with it."""
+
+    async def work(connecting: Connecting, opened: Opened) -> tuple[int, list[bytes]]:
+        return await connecting.rekey()
+
+    number, unused = _connecting(context, work)
+    typer.echo(f"sealed anew: {number}")
+    if unused:
+        complain(f"take these keys away where you keep them: {', '.join(each.hex() for each in unused)}")
+
+
+def _connecting(context: typer.Context, work: Callable[[Connecting, Opened], Awaitable[T]]) -> T:
+    async def main(opened: Opened) -> T:
+        connecting = Connecting(opened.settings, opened.database, opened.directory, tell=complain)
+        try:
+            return await work(connecting, opened)
+        finally:
+            connecting.close()
+
+    return with_store(context, main)
+
+
+def _password(*, from_stdin: bool) -> Secret:
+    """The password. Raises `ConnectError`."""
+    if not from_stdin:
+        if not sys.stdin.isatty():
+            raise ConnectError("there is nobody to ask for a password; use --password-stdin, or --oauth ISSUER")
+        return Secret(typer.prompt("Password", hide_input=True, err=True).encode())
+    octets = sys.stdin.buffer.read(MAX_PASSWORD + 1)
+    password = octets.removesuffix(b"\n").removesuffix(b"\r")
+    if not password or len(octets) > MAX_PASSWORD or b"\n" in password:
+        raise ConnectError("standard input holds no password; write it there, on one line")
+    return Secret(password)
+
+
+def _value(record: MailboxRecord, text: str | None = None, *, tried: bool = False) -> dict[str, Any]:
+    """A mailbox as `--json` gives it."""
+    value = {
+        "id": record.id,
+        "portal": record.portal,
+        "user": record.user,
+        "address": record.address,
+        "server": record.server,
+        "login": record.login,
+        "mechanism": record.mechanism,
+        "oauth": record.issuer,
+        "state": record.state,
+        "state_since": moment(record.changed_at),
+        "trouble": record.trouble,
+        "connected_at": moment(record.connected_at),
+    }
+    return value | ({"opens_now": text is None, "why_not": text} if tried else {})
