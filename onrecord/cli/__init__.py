@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from onrecord.cli.contacts import contact
@@ -59,6 +60,7 @@ def configure(
     ] = None,
 ) -> None:
     """Relays mail unaltered and logs the correspondence with known contacts, by one rule."""
+    structlog.configure(logger_factory=lambda *names: structlog.PrintLogger(sys.stderr))
     context.obj = config_path(config)
 
 

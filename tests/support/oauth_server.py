@@ -63,6 +63,7 @@ class OAuthServer:
         self.gate.set()
         self.arrived = asyncio.Event()
         self.consents = True
+        self.interval = 5
         self.devices: dict[str, str] = {}
         self.port = 0
         self._context = context
@@ -166,7 +167,7 @@ class OAuthServer:
             "user_code": "WDJB-MJHT",
             "verification_uri": f"{self.base}/activate",
             "expires_in": 900,
-            "interval": 5,
+            "interval": self.interval,
         }
 
     # -- tokens -------------------------------------------------------------------------------------------------------
