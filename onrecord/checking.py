@@ -21,10 +21,13 @@ from proxy.route import Provider, ProviderKind, Tls
 from proxy.smtp.extension import mechanisms
 from store.database import Database, StoreUnavailable
 from store.directory import Directory
+from store.mailboxes import Mailboxes, MailboxState
+from store.sealing import Sealer, SealingError
 
-__all__ = ["Outcome", "Verdict", "check_all"]
+__all__ = ["MENDS", "PATIENCE", "Outcome", "Verdict", "check_all"]
 
 EXPIRES_SOON = timedelta(days=21)  # public authorities' certificates live 90 days and less, renewed at two thirds
+OTHERS = 0o077  # rights of anybody but the owner
 PATIENCE = Deadlines(provider_connect=10.0, provider_greeting=20.0, provider_command=20.0)
 # What usually is behind a provider that cannot be had.
 MENDS = {
@@ -65,6 +68,7 @@ async def check_all(config: Path | None) -> list[Verdict]:
     verdicts = [Verdict(Outcome.OK, "settings", str(config))]
     verdicts += _check_certificates(settings)
     verdicts += [each async for each in _check_store(settings)]
+    verdicts += [each async for each in _check_mailboxes(settings)]
     verdicts.append(_check_spool(settings))
     verdicts += await asyncio.gather(*(_check_provider(each, settings) for each in settings.provider))
     return verdicts
@@ -101,6 +105,35 @@ async def _check_store(settings: Settings) -> AsyncIterator[Verdict]:
         yield Verdict(Outcome.OK, "database", f"{url}, portals: {', '.join(each.name for each in portals)}")
     else:
         yield Verdict(Outcome.WARNING, "database", f"{url} has no portal yet; make one with: onrecord portal add NAME")
+
+
+async def _check_mailboxes(settings: Settings) -> AsyncIterator[Verdict]:
+    """Whether the sealing key opens what is kept; nothing where no mailbox is connected."""
+    ring = settings.key_ring()
+    try:
+        database = await Database.open(settings.database_url)
+    except (StoreUnavailable, OSError):
+        return  # told already
+    try:
+        mailboxes = Mailboxes(database, Sealer(ring.read))
+        records = await mailboxes.all()
+        for record in records:
+            await mailboxes.held(record.id)
+            if record.state is MailboxState.NEEDS_RECONNECT:
+                mend = f"connect it again: onrecord mailbox connect {record.address} --user {record.user}"
+                yield Verdict(Outcome.WARNING, f"mailbox {record.address}", f"{record.trouble}; {mend}")
+    except SealingError as error:
+        yield Verdict(Outcome.FAILED, "sealing key", str(error))
+        return
+    finally:
+        await database.close()
+    if not records:
+        return
+    if ring.is_ours and settings.sealing_key_file.stat().st_mode & OTHERS:
+        text = f"{ring.source} can be read by others; chmod 600 {ring.source}"
+        yield Verdict(Outcome.WARNING, "sealing key", text)
+    else:
+        yield Verdict(Outcome.OK, "sealing key", f"{ring.source} opens {len(records)} connected mailboxes")
 
 
 def _check_spool(settings: Settings) -> Verdict:

@@ -334,6 +334,34 @@ class TestRekey:
         assert old not in complaint
 
 
+class TestCheck:
+    def verdicts(self, sample: Any) -> list[str]:
+        return [line for line in sample.run("check").text.splitlines() if "sealing key" in line or " mailbox " in line]
+
+    def test_without_mailboxes_the_key_does_not_matter(self, connecting: Any) -> None:
+        (connecting.folder / "keys" / "sealing.key").unlink()
+        assert self.verdicts(connecting) == []
+
+    def test_the_key_is_tried_on_what_is_kept(self, connecting: Any) -> None:
+        connect(connecting)
+        path = connecting.folder / "keys" / "sealing.key"
+        assert self.verdicts(connecting) == [f"ok       sealing key: {path} opens 1 connected mailboxes"]
+        path.chmod(0o640)
+        assert self.verdicts(connecting) == [f"warning  sealing key: {path} can be read by others; chmod 600 {path}"]
+        path.write_text(SealingKey.make().text())
+        (verdict,) = self.verdicts(connecting)
+        assert verdict.startswith("FAILED   sealing key: the secret of mailbox 1 (ann@acme.example) does not open")
+
+    def test_a_mailbox_that_only_its_user_can_open_again_is_told(self, connecting: Any) -> None:
+        connect(connecting)
+        connection = sqlite3.connect(connecting.folder / "onrecord.sqlite")
+        connection.execute("update connected_mailbox set state = 'needs reconnect', trouble = 'revoked'")
+        connection.commit()
+        connection.close()
+        told = "warning  mailbox ann@acme.example: revoked; connect it again: onrecord mailbox connect ann@acme.example"
+        assert self.verdicts(connecting)[0] == f"{told} --user ann@acme.example"
+
+
 def test_no_file_of_the_installation_but_the_key_gives_the_password_away(connecting: Any) -> None:
     connect(connecting)
     connecting.done("mailbox", "status", "--try")

@@ -35,6 +35,13 @@ def test_what_is_named_stands_over_the_table(tmp_path: Path) -> None:
     assert issuer.scopes == KNOWN["google"].scopes
 
 
+def test_the_environment_stands_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONRECORD_OAUTH__GOOGLE__CLIENT_ID", "other")
+    issuer = settings(tmp_path, '[oauth.google]\nclient_id = "me"\nredirect_host = "localhost"\n').oauth["google"]
+    assert (issuer.client_id, issuer.redirect_host) == ("other", "localhost")
+    assert issuer.token_endpoint == KNOWN["google"].token_endpoint
+
+
 def test_the_client_secret_is_read_from_a_file_beside_the_data(tmp_path: Path) -> None:
     loaded = settings(tmp_path, '[oauth.google]\nclient_id = "me"\nclient_secret_file = "google.secret"\n')
     with pytest.raises(SettingsError, match=r"oauth\.google\.client_secret_file = .*write the client secret there"):
