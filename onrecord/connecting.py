@@ -158,7 +158,12 @@ class Connecting:
             issuer=issuer,
             secret=secret,
         )
-        return await self.mailboxes.connect(self._directory, place.home, place.user, new)
+        user = place.user
+        if not user.active or not user.personal_email_access:
+            why = "has given no access to personal email" if user.active else "is inactive"
+            mend = "--personal-email-access" if user.active else "--active"
+            self._tell(f"{user.account} {why}, so nothing is logged until: onrecord user set {user.account} {mend}")
+        return await self.mailboxes.connect(self._directory, place.home, user, new)
 
     async def _make_connected(self, place: _Place) -> None:
         """Its mail counts as the user's connected mail (rules.md 3.1)."""

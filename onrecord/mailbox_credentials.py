@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ __all__ = ["ConnectedCredentials"]
 
 log = structlog.get_logger("mailboxes")
 
+EXCHANGE_SECONDS = 90.0  # more than the steps of an exchange take that is no attack
 CLAIM_SECONDS = 120.0  # as long as an exchange and the storing of what it brought may take
 POLL_SECONDS = 0.25  # how often it is looked whether another process has done it
 STORE_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between attempts to store what cannot be had again
@@ -81,7 +82,10 @@ class ConnectedCredentials:
                 raise trouble
 
     async def refused(self, credentials: MailboxCredentials, text: str) -> bool:
-        """The server did not take them, and not for a passing reason; whether it helps to ask for others at once."""
+        """The server did not take them, and not for a passing reason; whether it helps to ask for others at once.
+
+        Raises `CredentialsUnavailable` or `MailboxClosed`.
+        """
         mailbox, version = credentials.mailbox, credentials.version
         held = await self._held(mailbox)
         if held.version != version:
@@ -94,27 +98,29 @@ class ConnectedCredentials:
             number = number + 1 if known == version else 1
             self._refusals[mailbox] = (version, number)
             if number < PATIENCE:
-                await self._mailboxes.note_trouble(mailbox, version, text)
+                with _translated():
+                    await self._mailboxes.note_trouble(mailbox, version, text)
                 return False
-        await self._close(held, text)
+        with _translated():
+            await self._close(held, text)
         return False
 
     async def worked(self, credentials: MailboxCredentials) -> None:
-        """The server took them: what was wrong before is over."""
+        """The server took them: what was wrong before is over. Raises as `refused`."""
         mailbox = credentials.mailbox
         self._suspects.pop(mailbox, None)
         self._refusals.pop(mailbox, None)
         held = await self._held(mailbox)
         if held.record.trouble is not None and held.version == credentials.version:
-            await self._mailboxes.note_trouble(mailbox, held.version, None)
+            with _translated():
+                await self._mailboxes.note_trouble(mailbox, held.version, None)
 
     async def _held(self, mailbox: int) -> Held:
         try:
-            held = await self._mailboxes.held(mailbox)
+            with _translated():
+                held = await self._mailboxes.held(mailbox)
         except MailboxGone as error:
             raise MailboxClosed(str(error)) from error
-        except (StoreUnavailable, SealingError) as error:
-            raise CredentialsUnavailable(str(error)) from error
         if held.record.state is MailboxState.NEEDS_RECONNECT:
             raise MailboxClosed(held.record.trouble or "it needs to be connected again")
         return held
@@ -137,12 +143,11 @@ class ConnectedCredentials:
 
     async def _renew(self, held: Held) -> Exception | None:
         try:
-            if (tokens := await self._next_tokens(held)) is not None:
-                await self._store(held, tokens)
+            with _translated():
+                if (tokens := await self._next_tokens(held)) is not None:
+                    await self._store(held, tokens)
         except (CredentialsUnavailable, MailboxClosed) as error:
             return error
-        except StoreUnavailable as error:
-            return CredentialsUnavailable(str(error))
         return None
 
     async def _next_tokens(self, held: Held) -> Tokens | None:
@@ -156,14 +161,16 @@ class ConnectedCredentials:
         if not await self._claim(held):
             return None
         try:
-            return await self._client.refresh(record.issuer, secret.refresh)
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                return await self._client.refresh(record.issuer, secret.refresh)
         except GrantLost as error:
             await self._close(held, str(error))
             raise MailboxClosed(str(error)) from error
-        except OAuthError as error:
-            log.warning("token not renewed", mailbox=record.id, cause=str(error))
-            await self._mailboxes.note_trouble(record.id, held.version, str(error))
-            raise CredentialsUnavailable(str(error)) from error
+        except (OAuthError, TimeoutError) as error:
+            text = str(error) or f"{record.issuer} does not answer in time"
+            log.warning("token not renewed", mailbox=record.id, cause=text)
+            await self._mailboxes.note_trouble(record.id, held.version, text)
+            raise CredentialsUnavailable(text) from error
 
     async def _claim(self, held: Held) -> bool:
         """Whether it is ours to renew; `False` when another process has done so, for which we wait."""
@@ -193,6 +200,15 @@ class ConnectedCredentials:
     async def _close(self, held: Held, text: str) -> None:
         if await self._mailboxes.need_reconnect(held.record.id, held.version, text):
             log.warning("mailbox needs to be connected again", mailbox=held.record.id, cause=text)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """A store that does not answer, and a key that is away, are nothing that whoever opens a mailbox can mend."""
+    try:
+        yield
+    except (StoreUnavailable, SealingError) as error:
+        raise CredentialsUnavailable(str(error)) from error
 
 
 def _credentials(held: Held, secret: Secret) -> MailboxCredentials:

@@ -31,10 +31,13 @@ class CredentialSource(Protocol):
         """What opens it now. Raises `CredentialsUnavailable` or `MailboxClosed`."""
 
     async def refused(self, credentials: MailboxCredentials, text: str) -> bool:
-        """The server did not take them; whether it helps to ask for others at once. `text` is what it said."""
+        """The server did not take them; whether it helps to ask for others at once. `text` is what it said.
+
+        Not to be told of a refusal that may pass by itself. Raises as `credentials`.
+        """
 
     async def worked(self, credentials: MailboxCredentials) -> None:
-        """The server took them."""
+        """The server took them. Raises as `credentials`."""
 
 
 async def open_mailbox(

@@ -114,6 +114,18 @@ class TestConnect:
         assert connecting.done("user", "show", ANN, "--json").json == shown
         assert len(connecting.done("audit", "--json").json) == before + 1
 
+    @pytest.mark.parametrize(
+        ("address", "why", "mend"),
+        [("dee@acme.example", "no access", "--personal-email-access"), ("eve@acme.example", "is inactive", "--active")],
+    )
+    def test_of_a_user_whose_mail_is_not_logged_that_is_told(
+        self, connecting: Any, address: str, why: str, mend: str
+    ) -> None:
+        words = ("mailbox", "connect", address, "--user", address, "--login", "ann", "--password-stdin")
+        told = connecting.done(*words).error
+        assert why in told
+        assert f"onrecord user set {address} {mend}" in told
+
     def test_connecting_again_keeps_the_id(self, connecting: Any) -> None:
         first = connect(connecting)
         connecting.say(PASSWORD.encode())

@@ -343,6 +343,28 @@ class TestTroubles:
         with pytest.raises(CredentialsUnavailable):
             await process.source.credentials(mailbox)
 
+    async def test_an_issuer_that_does_not_answer_is_waited_for_only_so_long(
+        self, stored: Any, server: OAuthServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("onrecord.mailbox_credentials.EXCHANGE_SECONDS", 0.05)
+        mailbox = await connected(stored, server)
+        server.gate.clear()
+        with pytest.raises(CredentialsUnavailable, match="own does not answer in time"):
+            await Process(stored, server).source.credentials(mailbox)
+        assert (await stored.mailboxes.held(mailbox)).record.trouble == "own does not answer in time"
+
+    async def test_a_store_that_is_locked_is_a_passing_trouble(self, stored: Any, server: OAuthServer) -> None:
+        record = await stored.connect()
+        process = Process(stored, server)
+        given = await process.source.credentials(record.id)
+        connection = sqlite3.connect(next(stored.folder.glob("*.sqlite")), isolation_level=None)
+        connection.execute("begin immediate")
+        with pytest.raises(CredentialsUnavailable, match="does not answer"):
+            await process.source.refused(given, "no")
+        connection.execute("rollback")
+        connection.close()
+        assert not await process.source.refused(given, "no")
+
     async def test_wrong_settings_do_not_cost_the_consent(self, stored: Any, server: OAuthServer) -> None:
         mailbox = await connected(stored, server)
         process = Process(stored, server)
