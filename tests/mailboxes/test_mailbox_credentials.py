@@ -128,7 +128,8 @@ class TestOneRenewal:
         first = asyncio.ensure_future(one.source.credentials(mailbox))
         await server.arrived.wait()
         second = asyncio.ensure_future(other.source.credentials(mailbox))
-        await looked.wait()
+        async with asyncio.timeout(30):  # one that does not wait for the other never looks
+            await looked.wait()
         server.gate.set()
         given = await asyncio.gather(first, second)
         await other_database.close()
