@@ -127,19 +127,20 @@ class TestTroubles:
                 await client_of(server).refresh("own", Secret(b"refresh-me"))
             assert secret not in str(caught.value) + repr(caught.value.__cause__)
 
-    async def test_no_redirect_takes_a_secret_elsewhere(self, server: OAuthServer) -> None:
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_no_redirect_leads_elsewhere(self, server: OAuthServer, status: int) -> None:
         async with OAuthServer() as other:
             location = f"{other.base}/token"
 
             async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await reader.readuntil(b"\r\n\r\n")
-                writer.write(f"HTTP/1.1 307 X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+                writer.write(f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
                 writer.close()
 
             leading = await asyncio.start_server(lead, "127.0.0.1", 0)
             port = leading.sockets[0].getsockname()[1]
             client = client_of(server, token_endpoint=f"http://127.0.0.1:{port}/token")
-            with pytest.raises(OAuthRefused, match="own answers 307"):
+            with pytest.raises(OAuthRefused, match=f"own answers {status}"):
                 await client.refresh("own", Secret(b"r"))
             assert other.requests == []
             leading.close()
