@@ -20,7 +20,7 @@ from onrecord.settings import Settings
 from proxy.failures import DialError
 from proxy.imap.own_login import LoginRefused, MailboxCredentials, choose_mechanism
 from proxy.mailbox_dial import dial_mailbox
-from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed, log_in, open_mailbox
+from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed, log_in
 from proxy.route import Provider, ProviderKind, Tls, provider_of_login
 from store.database import Database
 from store.directory import Directory
@@ -180,23 +180,17 @@ class Connecting:
         provider = next((each for each in self._settings.provider if each.name == record.server), None)
         if provider is None or provider.kind is not ProviderKind.IMAP:
             return f"there is no provider named {record.server!r} of kind 'imap' in the settings; connect it anew"
-        context = _context(provider)
+        mailbox = ConnectedMailbox(self._source, record.id, provider, _context(provider), PATIENCE)
         try:
-            while True:
-                credentials = await self._source.credentials(record.id)
-                try:
-                    leg, _ = await open_mailbox(provider, context, credentials, deadlines=PATIENCE)
-                except LoginRefused as error:
-                    if error.is_passing or not await self._source.refused(credentials, str(error)):
-                        return f"the login was refused: {error}"
-                    continue
-                leg.close()
-                await self._source.worked(credentials)
-                return None
+            leg, _ = await mailbox.open()
+        except LoginRefused as error:
+            return f"the login was refused: {error}"
         except DialError as error:
             return str(_unreachable(provider, error))
         except (CredentialsUnavailable, MailboxClosed) as error:
             return str(error)
+        leg.close()
+        return None
 
     async def rekey(self) -> tuple[int, list[bytes]]:
         """Makes a new sealing key where the keys are ours, and seals all secrets with the first key.

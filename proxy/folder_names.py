@@ -11,7 +11,7 @@ import unicodedata
 
 from engine.capture import Folder
 
-__all__ = ["folder_named"]
+__all__ = ["folder_called", "folder_named"]
 
 MAX_NAME = 1024  # characters of a name that are looked at
 # RFC 9051 §5.1.1: any character may divide the levels of a hierarchy; these do.
@@ -21,13 +21,14 @@ NAMES = {
     Folder.DRAFTS: """drafts, draft, outbox, unsent messages, entwürfe, postausgang, brouillons, boîte d'envoi,
         borradores, bandeja de salida, bozze, posta in uscita, concepten, postvak uit, rascunhos, caixa de saída,
         utkast, kladder, kladde, luonnokset, wersje robocze, robocze, koncepty, rozepsané, черновики, чернетки,
-        taslaklar, 下書き, 草稿, 草稿箱""",
+        taslaklar, 下書き, 草稿, 草稿箱, entwurf, brouillon, borrador, bozza, concept, rascunho, szkice, konsepty""",
     Folder.JUNK: """junk, spam, junk e-mail, junk email, junk mail, bulk mail, junk-e-mail, junk-email, spamverdacht,
         unerwünscht, courrier indésirable, indésirables, pourriel, correo no deseado, no deseado, posta indesiderata,
         indesiderata, ongewenste e-mail, ongewenst, ongewenste reclame, lixo eletrónico, lixo eletrônico,
         lixo electrónico, skräppost, søppelpost, uønsket e-post, uønsket mail, uønsket post, roskaposti,
         wiadomości-śmieci, wiadomości śmieci, nevyžádaná pošta, нежелательная почта, спам, небажана пошта,
-        gereksiz e-posta, önemsiz, önemsiz e-posta, istenmeyen, 迷惑メール, 垃圾邮件, 垃圾郵件""",
+        gereksiz e-posta, önemsiz, önemsiz e-posta, istenmeyen, 迷惑メール, 垃圾邮件, 垃圾郵件, junkmail, junkemail,
+        junk-mail, bulk, bulkmail, unerwünschte werbung, uønsket, uønsket e-mail, nevyžádaná, gereksiz""",
     Folder.TRASH: """trash, deleted, deleted items, deleted messages, bin, wastebasket, papierkorb,
         gelöschte elemente, gelöschte objekte, gelöscht, corbeille, éléments supprimés, messages supprimés, papelera,
         elementos eliminados, mensajes eliminados, cestino, posta eliminata, elementi eliminati, prullenbak,
@@ -35,16 +36,21 @@ NAMES = {
         borttagna objekt, papirkurv, papirkurven, slettede elementer, slettet post, slettede mails, roskakori,
         poistetut, kosz, elementy usunięte, usunięte, koš, odstraněná pošta, odstraněno, корзина, удаленные,
         удалённые, кошик, видалені, çöp, çöp kutusu, silinmiş öğeler, ゴミ箱, 削除済みアイテム, 已删除邮件,
-        已删除, 废件箱, 垃圾桶""",
+        已删除, 废件箱, 垃圾桶, gelöschte, papirkorg, ごみ箱, 已刪除的郵件, 废纸篓""",
 }
 
 
 def folder_named(mailbox: str) -> Folder | None:
     """The folder of that decoded name, or that it lies in; `None` when it may hold correspondence."""
     for level in LEVELS.split(mailbox[:MAX_NAME]):
-        if (folder := FOLDERS.get(_form(level))) is not None:
+        if (folder := folder_called(level)) is not None:
             return folder
     return None
+
+
+def folder_called(level: str) -> Folder | None:
+    """The folder of that name at one level of the hierarchy."""
+    return FOLDERS.get(_form(level))
 
 
 def _form(name: str) -> str:

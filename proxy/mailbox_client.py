@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from proxy.imap.capability import capabilities_of
 from proxy.imap.framing import BadFrame
-from proxy.imap_client.access import Access, Login, is_passing, may_log_in
+from proxy.imap.own_login import LoggedIn
 from proxy.imap_client.dialogue import Answer, Command, Dialogue, Idle
 from proxy.imap_client.questions import Capability, Identify, Noop
 from proxy.leg import Leg
-from proxy.limits import Deadlines
-from proxy.mailbox_dial import MailboxLeg, dial_mailbox
-from proxy.route import Provider
+from proxy.mailbox_dial import MailboxLeg
 
-__all__ = ["CommandRefused", "LoginRefused", "MailboxClient", "MailboxLost", "NonsenseFromServer", "connect_to_mailbox"]
+__all__ = ["CommandRefused", "MailboxClient", "MailboxLost", "NonsenseFromServer"]
 
 # After these seconds of silence the kernel asks, every few seconds and three times, whether the other side is there: a
 # peer that has gone is noticed in some 30 seconds, and a NAT does not forget a connection that only waits.
@@ -43,36 +39,6 @@ class CommandRefused(Exception):
     """NO or BAD. The text names the command's kind and the response code."""
 
 
-class LoginRefused(Exception):
-    """The server does not let us in. `is_passing` when it may later, with the same credentials."""
-
-    def __init__(self, code: str, *, is_passing: bool) -> None:
-        super().__init__(f"the login was refused: {code}")
-        self.code = code
-        self.is_passing = is_passing
-
-
-async def connect_to_mailbox(
-    provider: Provider,
-    context: ssl.SSLContext | None,
-    access: Access,
-    *,
-    deadlines: Deadlines,
-    seconds: float,
-) -> MailboxClient:
-    """A connection that is logged in. Raises `DialError`, `LoginRefused`, `MailboxLost`; nothing is left open then."""
-    leg, opened = await dial_mailbox(provider, context, deadlines=deadlines)
-    _keep_alive(leg)
-    client = MailboxClient(leg, seconds)
-    try:
-        client.begin(opened.rest)
-        await client.log_in(access, frozenset(opened.listed.upper().split()))
-    except BaseException:
-        client.drop()
-        raise
-    return client
-
-
 class MailboxClient:
     """A connection to a server. `seconds` is how long it may be silent when it should speak."""
 
@@ -84,14 +50,19 @@ class MailboxClient:
         self._heard = asyncio.Event()
         self._trouble: MailboxLost | None = None
 
-    def begin(self, octets: bytes) -> None:
-        """Begins to listen; `octets` came with the greeting."""
+    async def begin(self, done: LoggedIn) -> None:
+        """Begins to listen, says who we are, and asks what can be had. Raises `MailboxLost`."""
+        _keep_alive(self._leg)
         self._leg.on_lost = lambda trouble: self._fail(MailboxLost(trouble))
-        if octets:
-            self._receive(octets)
+        if done.rest:
+            self._receive(done.rest)
         if (trouble := self._leg.is_broken()) is not None:
             self._fail(MailboxLost(trouble))
         self._leg.listen(self._receive)
+        self.capabilities = done.capabilities or (await self.ask(Capability())).capabilities
+        if b"ID" in self.capabilities:
+            with suppress(CommandRefused):
+                await self.ask(Identify())
 
     def drop(self) -> None:
         """Closes the connection."""
@@ -107,20 +78,6 @@ class MailboxClient:
     def clear_news(self) -> None:
         """Whoever calls this looks at the folder now."""
         self._dialogue.has_news = False
-
-    async def log_in(self, access: Access, capabilities: frozenset[bytes]) -> None:
-        """Logs in, says who we are and asks what can be had. Raises `LoginRefused` and `MailboxLost`."""
-        if not may_log_in(access, capabilities):
-            raise LoginRefused(f"no {access.mechanism} offered", is_passing=False)
-        login = Login(access, capabilities)
-        answer = await self._ask(login)
-        if not answer.is_ok:
-            raise LoginRefused(answer.code, is_passing=is_passing(answer))
-        told = capabilities_of(answer.line) or (capabilities_of(login.listed) if login.listed else None)
-        self.capabilities = told or (await self.ask(Capability())).capabilities
-        if b"ID" in self.capabilities:
-            with suppress(CommandRefused):
-                await self.ask(Identify())
 
     async def ask(self, command: C) -> C:
         """The command when it has ended well. Raises `CommandRefused` and `MailboxLost`."""

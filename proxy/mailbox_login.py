@@ -1,4 +1,4 @@
-"""Logging in to a provider's IMAP server with credentials that we hold, under the deadlines of the mail path."""
+"""Sessions of our own at a provider's IMAP server: dialled and logged in, under the deadlines of the mail path."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Protocol
 
 from proxy.failures import DialError, Failure
 from proxy.imap.opening import Opened, Send
-from proxy.imap.own_login import LoggedIn, MailboxCredentials, OwnLogin, spoken
+from proxy.imap.own_login import LoggedIn, LoginRefused, MailboxCredentials, OwnLogin, is_offered, spoken
+from proxy.imap.wire import Credentials
 from proxy.limits import Deadlines
 from proxy.mailbox_dial import MailboxLeg, dial_mailbox
 from proxy.route import Provider
 
-__all__ = ["CredentialSource", "CredentialsUnavailable", "MailboxClosed", "log_in", "open_mailbox"]
+__all__ = ["ConnectedMailbox", "CredentialSource", "CredentialsUnavailable", "MailboxClosed", "log_in", "open_mailbox"]
 
 
 class CredentialsUnavailable(Exception):
@@ -40,23 +41,78 @@ class CredentialSource(Protocol):
         """The server took them. Raises as `credentials`."""
 
 
+class ConnectedMailbox:
+    """One that `source` knows as `mailbox`, at `provider`."""
+
+    def __init__(
+        self,
+        source: CredentialSource,
+        mailbox: int,
+        provider: Provider,
+        context: ssl.SSLContext | None,
+        deadlines: Deadlines,
+    ) -> None:
+        self._source = source
+        self._mailbox = mailbox
+        self._provider = provider
+        self._context = context
+        self._deadlines = deadlines
+
+    async def open(self) -> tuple[MailboxLeg, LoggedIn]:
+        """A session, authenticated; `source` is told how that went.
+
+        Raises `CredentialsUnavailable`, `DialError`, `LoginRefused` and `MailboxClosed`; nothing is left open then.
+        """
+        while True:
+            credentials = await self._source.credentials(self._mailbox)
+            try:
+                leg, done = await open_mailbox(self._provider, self._context, credentials, deadlines=self._deadlines)
+            except LoginRefused as error:
+                if error.is_passing or not await self._source.refused(credentials, str(error)):
+                    raise
+                continue
+            try:
+                await self._source.worked(credentials)
+            except BaseException:
+                leg.drop()
+                raise
+            return leg, done
+
+
 async def open_mailbox(
-    provider: Provider, context: ssl.SSLContext | None, credentials: MailboxCredentials, *, deadlines: Deadlines
+    provider: Provider,
+    context: ssl.SSLContext | None,
+    credentials: MailboxCredentials | Credentials,
+    *,
+    deadlines: Deadlines,
 ) -> tuple[MailboxLeg, LoggedIn]:
-    """A session of our own, authenticated. Raises `DialError` or `LoginRefused`; nothing is left open then."""
+    """A session of our own, authenticated. `credentials` are ours, or what a client has said.
+
+    Raises `DialError` or `LoginRefused`; nothing is left open then.
+    """
     leg, opened = await dial_mailbox(provider, context, deadlines=deadlines)
     return leg, await log_in(leg, opened, provider, credentials, deadlines=deadlines)
 
 
 async def log_in(
-    leg: MailboxLeg, opened: Opened, provider: Provider, credentials: MailboxCredentials, *, deadlines: Deadlines
+    leg: MailboxLeg,
+    opened: Opened,
+    provider: Provider,
+    credentials: MailboxCredentials | Credentials,
+    *,
+    deadlines: Deadlines,
 ) -> LoggedIn:
     """Logs in on a connection that is ready for it. Raises `DialError` or `LoginRefused`, and then drops it."""
     capabilities = frozenset(opened.listed.upper().split())
     try:
         if opened.rest:
             raise DialError(Failure.PROTOCOL, "octets came that were not asked for")
-        said = spoken(credentials, host=provider.host, port=provider.port, capabilities=capabilities)
+        if isinstance(credentials, MailboxCredentials):
+            said = spoken(credentials, host=provider.host, port=provider.port, capabilities=capabilities)
+        else:
+            said = credentials
+        if not is_offered(said, capabilities):
+            raise LoginRefused("the server does not offer this way to log in", is_passing=False)
         login = OwnLogin(said, capabilities)
         async with asyncio.timeout(deadlines.provider_command):
             leg.outlet.write(login.start().octets)

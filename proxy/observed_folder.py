@@ -18,7 +18,8 @@ from proxy.imap_client.folders import Mailbox
 from proxy.imap_client.messages import Body, Fetched, Headers, LastUid, Uids
 from proxy.imap_client.questions import Examine, Search, newest_window
 from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost, NonsenseFromServer
-from proxy.observed_message import Judgement, NotKept, ObservedMessages
+from proxy.mailbox_sighting import MailboxSighting
+from proxy.observed_message import NotKept, ObservedMessages
 from store.database import StoreUnavailable
 from store.observed import FolderProgress, Observed
 
@@ -235,24 +236,24 @@ class FolderReader:
 
     async def _read_message(self, fetched: Fetched) -> None:
         folder = Folder.DRAFTS if "\\draft" in fetched.flags else None
-        judgement = await self.messages.judge(fetched.section, fetched.size, folder)
-        if not judgement.needs_content:
-            self.messages.note(judgement)
+        sighting = await self.messages.judge(fetched.section, folder)
+        if not sighting.is_wanted:
+            self.messages.note(sighting, fetched.size)
         elif fetched.size > self.messages.captures.limits.message:
-            self.messages.leave_gap(judgement, "too_large")
+            self.messages.leave_gap(sighting, fetched.size, "too_large")
         else:
-            await self._read_body(fetched.uid, judgement)
+            await self._read_body(fetched, sighting)
 
-    async def _read_body(self, uid: int, judgement: Judgement) -> None:
+    async def _read_body(self, fetched: Fetched, sighting: MailboxSighting) -> None:
         content = self.messages.content()
         try:
-            body = await self.client.ask(Body(uid, content.take, self.messages.captures.limits.message))
+            body = await self.client.ask(Body(fetched.uid, content.take, self.messages.captures.limits.message))
             if body.is_whole:
                 content.finish()
-                self.messages.keep(judgement, content)
+                self.messages.keep(sighting, fetched.size, content)
                 return
         except BaseException:
             content.discard()
             raise
         content.discard()
-        self.messages.leave_gap(judgement, "expunged")
+        self.messages.leave_gap(sighting, fetched.size, "expunged")

@@ -1,14 +1,12 @@
 """Messages that our own client finds in one mailbox: decided on their header section, kept when they are logged.
 
 A message stays where it is, so nothing here is in a hurry: what cannot be decided or kept now is looked at again later.
-Each is told from others by its header section and the mailbox, so that looking twice, after a crash or when all UIDs
-are new, records once.
+Each has the key of its sighting, so that looking twice, after a crash or when all UIDs are new, records once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,116 +14,65 @@ from typing import Any
 
 import structlog
 
-import engine
-from engine.capture import Capture, Folder
+from engine.capture import Folder
 from engine.decision import Source
-from engine.message import Message
 from proxy.capture import Captures
 from proxy.content import Content
-from proxy.verdict import Verdict
+from proxy.mailbox_sighting import MailboxSighting
+from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
-from store.hashes import keyed_hash, message_hashes
 
-__all__ = ["Judgement", "NotKept", "ObservedMessages"]
+__all__ = ["NotKept", "ObservedContent", "ObservedMessages"]
 
 log = structlog.get_logger("observer")
-
-KEY_DIGITS = 32  # hexadecimal; as long as the keys of the relay
 
 
 class NotKept(Exception):
     """The spool does not take what is to be logged; it is tried again. The text names the cause."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What the header section says. `verdict` is `None` where the content may change it: the recorder decides then.
-
-    `key` is that of the entry.
-    """
-
-    key: str
-    capture: Capture
-    message: Message | None = None
-    verdict: Verdict | None = None
-    hashed: Verdict | None = None
-
-    @property
-    def needs_content(self) -> bool:
-        """Whether the body is to be fetched."""
-        return self.verdict is None or self.verdict.logs
-
-    @property
-    def concerns_somebody(self) -> bool:
-        """Whether any portal has decided on it (rules.md 3.9)."""
-        return self.verdict is None or bool(self.verdict.decisions)
-
-
 @dataclass(slots=True)
 class ObservedMessages:
-    """Those of the mailbox of `address` at the provider with the name `host`."""
+    """Those of the mailbox of `address`."""
 
     captures: Captures
     address: str
-    host: str
     session: str
     clock: Callable[[], float] = time.time
     _puts: list[asyncio.Future[Exception | None]] = field(default_factory=list)
 
-    async def judge(self, section: bytes, size: int, folder: Folder | None) -> Judgement:
-        """The verdict on a message of `size` octets. Raises `StoreUnavailable`."""
-        key = self._key(section, size, folder)
-        capture = Capture(source=Source.OBSERVER, mailbox=self.address, folder=folder)
+    async def judge(self, section: bytes, folder: Folder | None) -> MailboxSighting:
+        """What is to be done with a message. Raises `StoreUnavailable`."""
+        sighting = MailboxSighting(session=self.session, source=Source.OBSERVER, mailbox=self.address, folder=folder)
         try:
-            message = engine.read(section)
-            question = engine.question(capture, message)
+            capture, message = sighting.read(section)
+            verdicts = self.captures.verdicts
+            sighting.verdict = verdicts.at_hand(capture, message) or await verdicts.ask(capture, message)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # of one strange message, which must not keep all others from the log
-            return self._not_understood(key, capture, error)
-        directory = self.captures.directory
-        answers = directory.answer(question)
-        if answers is None:
-            answers = await directory.ask(question)
-        try:
-            verdict = self.captures.verdicts.reach(capture, message, question, answers)
-            is_open = any(
-                engine.needs_proof(decision) or engine.waits_for_parents(decision, message, answer)
-                for answer in answers
-                for decision in verdict.decisions
-                if decision.portal == answer.portal.id
-            )
-        except Exception as error:  # as above
-            return self._not_understood(key, capture, error)
-        return Judgement(
-            key=key, capture=capture, message=message, verdict=None if is_open else verdict, hashed=verdict
-        )
-
-    def _not_understood(self, key: str, capture: Capture, error: Exception) -> Judgement:
-        self.captures.counts["judging_failed"] += 1
-        log.error("a message could not be judged", session=self.session, cause=type(error).__name__)
-        return Judgement(key=key, capture=capture)
+            self.captures.tell_failure(error, self.session)
+        return sighting
 
     def content(self) -> ObservedContent:
         """Room for the body of one message that is to be fetched."""
         return ObservedContent(Content(self.captures.spool, self.captures.new_key), self.captures.limits.capture_memory)
 
-    def note(self, judgement: Judgement) -> None:
+    def note(self, sighting: MailboxSighting, size: int) -> None:
         """What is kept of a message that is not logged (rules.md 8.2). `settle` waits until it is durable."""
-        if not judgement.concerns_somebody:
+        if sighting.is_nobodys:
             self.captures.counts["unconcerned"] += 1
-            return
-        self._put(self._entry(EntryKind.NOTE, judgement), None, "skipped")
+        else:
+            self._put(self._entry(EntryKind.NOTE, sighting, size), None, "skipped")
 
-    def keep(self, judgement: Judgement, content: ObservedContent) -> None:
+    def keep(self, sighting: MailboxSighting, size: int, content: ObservedContent) -> None:
         """A message with its content, which came whole. `settle` waits until it is durable."""
-        entry = self._entry(EntryKind.MESSAGE, judgement, content.content)
-        self._put(entry, content.content, "captured")
+        self._put(self._entry(EntryKind.MESSAGE, sighting, size, content.content), content.content, "captured")
 
-    def leave_gap(self, judgement: Judgement, cause: str) -> None:
+    def leave_gap(self, sighting: MailboxSighting, size: int, cause: str) -> None:
         """A message that is to be logged and cannot be had. `settle` waits until that is durable."""
         log.error("a message to be logged was not captured", session=self.session, gap="capture_failed", cause=cause)
-        entry = self._entry(EntryKind.GAP, judgement)
-        decisions = judgement.hashed.values if judgement.hashed is not None else None
-        entry.facts.update(gap="capture_failed", cause=cause, decisions=decisions)
+        entry = self._entry(EntryKind.GAP, sighting, size, gap="capture_failed", cause=cause)
         self._put(entry, None, "capture_failed")
 
     async def settle(self) -> None:
@@ -155,44 +102,19 @@ class ObservedMessages:
 
         self.captures.spool.put(entry, done, content.file if content is not None else None)
 
-    def _entry(self, kind: EntryKind, judgement: Judgement, content: Content | None = None) -> Entry:
+    def _entry(
+        self, kind: EntryKind, sighting: MailboxSighting, size: int, content: Content | None = None, **more: Any
+    ) -> Entry:
         file = content.file if content is not None else None
+        hash_key = self.captures.hash_key
         return Entry(
-            key=judgement.key,
+            key=sighting.key(hash_key, size),
             at=self.clock(),
             kind=kind,
-            facts=self._facts(judgement),
+            facts=sighting.facts(hash_key, has_content=content is not None) | more,
             content=content.octets() if content is not None else None,
             content_file=file.path if file is not None else None,
         )
-
-    def _key(self, section: bytes, size: int, folder: Folder | None) -> str:
-        """The same for each sighting of a message in this mailbox; nobody else can make it."""
-        digest = hashlib.sha256(section).hexdigest()
-        what = "\0".join((self.address, folder or "", str(size), digest))
-        return keyed_hash(self.captures.hash_key, what)[:KEY_DIGITS]
-
-    def _facts(self, judgement: Judgement) -> dict[str, Any]:
-        capture, message, verdict = judgement.capture, judgement.message, judgement.hashed
-        facts: dict[str, Any] = {
-            "source": capture.source,
-            "session": self.session,
-            "login": None,
-            "mailbox": capture.mailbox,
-            "folder": capture.folder,
-            "decisions": judgement.verdict.values if judgement.verdict is not None else None,
-            "recipients": [],
-            "reply": None,
-            "host": self.host,
-        }
-        if message is None:
-            return facts
-        if judgement.needs_content:
-            named = message.message_id
-            return facts | {"message_ids": [keyed_hash(self.captures.hash_key, named)] if named else []}
-        with_print = verdict is None or verdict.follows_threads
-        facts |= message_hashes(self.captures.hash_key, message, with_print=with_print)
-        return facts | {"addresses": verdict.addresses if verdict is not None else []}
 
 
 class ObservedContent:

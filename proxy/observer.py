@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 import structlog
 
 from proxy.capture import Captures
 from proxy.failures import DialError
-from proxy.imap_client.access import Access
+from proxy.imap.own_login import LoggedIn, LoginRefused
 from proxy.imap_client.folders import INBOX, List, Mailbox, observable
 from proxy.imap_client.questions import Status
-from proxy.limits import Deadlines
-from proxy.mailbox_client import CommandRefused, LoginRefused, MailboxClient, MailboxLost, connect_to_mailbox
+from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost
+from proxy.mailbox_dial import MailboxLeg
+from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed
 from proxy.observed_folder import FolderReader, MailboxProgress, Report
 from proxy.observed_message import NotKept, ObservedMessages
-from proxy.route import Provider
 from store.database import StoreUnavailable
 from store.observed import Observed
 
-__all__ = ["CredentialSource", "CredentialsUnavailable", "Observer", "Rhythm", "State"]
+__all__ = ["Observer", "Opening", "Rhythm", "State"]
 
 log = structlog.get_logger("observer")
 
@@ -43,6 +41,9 @@ RENEWALS = {
     "imap.aol.com": 270.0,
 }
 USUAL_RENEWAL = 1500.0
+
+# How a session is opened: `proxy.mailbox_login` says what that raises.
+Opening = Callable[[], Awaitable[tuple[MailboxLeg, LoggedIn]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +64,6 @@ class Rhythm:
     longest_refused_pause: float = 3600.0
 
 
-class CredentialsUnavailable(Exception):
-    """There is nothing to log in with now. The text is for operators and holds no secret."""
-
-
-class CredentialSource(Protocol):
-    """Who knows how to log in."""
-
-    async def access(self) -> Access:
-        """What to log in with now; a token that has not expired. Raises `CredentialsUnavailable`."""
-
-    async def refused(self, access: Access, code: str) -> None:
-        """The provider refused it, with this response code (RFC 5530): a token may be renewed, a user told."""
-
-
 class State(StrEnum):
     """What an observer is doing."""
 
@@ -88,7 +75,7 @@ class State(StrEnum):
 
 
 class Observer:
-    """Observes the mailbox of `address` at `provider`, as long as `run` runs.
+    """Observes the mailbox of `address` at the server `host`, as long as `run` runs. `open_mailbox` opens sessions.
 
     `since` asks for what came from then on (Unix seconds); without it, for what comes from now on, the first time.
     `report` is told how far a search by date has come, `tell` each new state.
@@ -98,13 +85,11 @@ class Observer:
         self,
         *,
         address: str,
-        provider: Provider,
-        context: ssl.SSLContext | None,
-        credentials: CredentialSource,
+        host: str,
+        open_mailbox: Opening,
         captures: Captures,
         observed: Observed,
         since: float | None = None,
-        deadlines: Deadlines | None = None,
         rhythm: Rhythm | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -114,12 +99,10 @@ class Observer:
     ) -> None:
         self.address = address
         self.state = State.CONNECTING
-        self._provider = provider
-        self._context = context
-        self._credentials = credentials
+        self._host = host
+        self._open_mailbox = open_mailbox
         self._observed = observed
         self._since = since
-        self._deadlines = deadlines or captures.deadlines
         self._rhythm = rhythm or Rhythm()
         self._clock = clock
         self._chance = chance
@@ -127,7 +110,7 @@ class Observer:
         self._report = report
         self._tell = tell
         self._session = f"observer-{captures.new_key()}"
-        self._messages = ObservedMessages(captures, address, provider.host, self._session, clock)
+        self._messages = ObservedMessages(captures, address, self._session, clock)
         self._progress: MailboxProgress | None = None
         self._is_first = False
         self._began = 0.0
@@ -138,7 +121,7 @@ class Observer:
         while True:
             try:
                 await self._observe()
-            except LoginRefused as error:
+            except (LoginRefused, MailboxClosed) as error:
                 await self._pause_refused(error)
             except (CredentialsUnavailable, CommandRefused, DialError, MailboxLost, NotKept, StoreUnavailable) as error:
                 await self._pause(str(error))
@@ -150,20 +133,10 @@ class Observer:
         """One connection."""
         self._become(State.CONNECTING)
         progress = await self._known()
-        access = await self._credentials.access()
+        leg, done = await self._open_mailbox()
+        client = MailboxClient(leg, self._rhythm.answer)
         try:
-            client = await connect_to_mailbox(
-                self._provider,
-                self._context,
-                access,
-                deadlines=self._deadlines,
-                seconds=self._rhythm.answer,
-            )
-        except LoginRefused as error:
-            if not error.is_passing:
-                await self._credentials.refused(access, error.code)
-            raise
-        try:
+            await client.begin(done)
             await self._watch(client, progress)
         finally:
             client.drop()
@@ -244,11 +217,11 @@ class Observer:
     def _renewal(self) -> float:
         if self._rhythm.renewal is not None:
             return self._rhythm.renewal
-        return RENEWALS.get(self._provider.host.lower(), USUAL_RENEWAL)
+        return RENEWALS.get(self._host.lower(), USUAL_RENEWAL)
 
-    async def _pause_refused(self, error: LoginRefused) -> None:
-        if error.is_passing:
-            await self._pause(str(error))
+    async def _pause_refused(self, error: LoginRefused | MailboxClosed) -> None:
+        if isinstance(error, LoginRefused) and error.is_passing:
+            await self._pause("the login is refused for now")
         else:
             log.warning("a mailbox refuses the login", session=self._session, cause=str(error))
             self._become(State.REFUSED)

@@ -19,7 +19,7 @@ from proxy.imap.opening import Send
 from proxy.imap.response import Response, parse_response, response_reader
 from proxy.imap.wire import Credentials
 
-__all__ = ["LoggedIn", "LoginRefused", "MailboxCredentials", "OwnLogin", "choose_mechanism", "spoken"]
+__all__ = ["LoggedIn", "LoginRefused", "MailboxCredentials", "OwnLogin", "choose_mechanism", "is_offered", "spoken"]
 
 TAG = b"onrecord"
 MAX_RESPONSES = 128  # to one command of ours
@@ -101,6 +101,13 @@ def spoken(
         case "LOGIN":
             return Credentials(None, (Secret(login), Secret(secret)))
     raise ValueError(f"the mechanism {credentials.mechanism!r} is not known")
+
+
+def is_offered(credentials: Credentials, capabilities: frozenset[bytes]) -> bool:
+    """Whether a server with these takes such a login. LOGIN the command needs no word of it."""
+    if credentials.mechanism is None:
+        return b"LOGINDISABLED" not in capabilities
+    return b"AUTH=" + credentials.mechanism in capabilities
 
 
 class OwnLogin:

@@ -7,11 +7,11 @@ common clients; only at the top or right below INBOX, because a folder deeper do
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.capture import Folder
+from proxy.folder_names import folder_called
 from proxy.imap.command import Arguments, BadCommand
 from proxy.imap.mailbox import decode_name
 from proxy.imap_client.dialogue import Command
@@ -25,32 +25,6 @@ LISTED = re.compile(rb"(?i)\* LIST \(([^()\r\n]*)\) (?:NIL|\"((?:[^\"\\\r\n]|\\[
 USES = {b"\\drafts": Folder.DRAFTS, b"\\junk": Folder.JUNK, b"\\trash": Folder.TRASH}
 # RFC 9051 §7.3.1; and RFC 6154 §2, RFC 8457 §3: these show again what lies in other folders.
 UNSEEN = frozenset((b"\\noselect", b"\\nonexistent", b"\\flagged", b"\\important"))
-# Names in small letters, with "_" for a space; many of them in languages whose clients make the folder in their own.
-DRAFTS = """
-    draft drafts entwurf entwürfe brouillon brouillons borrador borradores bozza bozze concept concepten rascunho
-    rascunhos utkast kladde kladder luonnokset szkice koncepty rozepsané konsepty черновики чернетки taslaklar 下書き
-    草稿 草稿箱
-"""
-JUNK = """
-    junk junkmail junkemail junk-mail junk-e-mail junk_mail junk_email junk_e-mail spam spamverdacht bulk bulkmail
-    bulk_mail unerwünscht unerwünschte_werbung indésirables courrier_indésirable pourriel correo_no_deseado
-    posta_indesiderata ongewenst ongewenste_e-mail lixo_eletrônico lixo_electrónico skräppost søppelpost uønsket
-    uønsket_e-mail uønsket_mail roskaposti wiadomości-śmieci nevyžádaná nevyžádaná_pošta спам нежелательная_почта
-    gereksiz gereksiz_e-posta önemsiz_e-posta 迷惑メール 垃圾邮件 垃圾郵件
-"""
-TRASH = """
-    trash bin deleted deleted_items deleted_messages papierkorb gelöscht gelöschte gelöschte_elemente gelöschte_objekte
-    corbeille éléments_supprimés messages_supprimés papelera elementos_eliminados cestino posta_eliminata
-    elementi_eliminati prullenbak verwijderde_items lixeira lixo itens_excluídos itens_eliminados papperskorg
-    papperskorgen borttagna_objekt papirkurv papirkorg slettet_post slettede_elementer roskakori poistetut kosz
-    elementy_usunięte koš odstraněná_pošta корзина удаленные удалённые кошик видалені çöp çöp_kutusu silinmiş_öğeler
-    ごみ箱 ゴミ箱 削除済みアイテム 已删除 已删除邮件 已刪除的郵件 废纸篓
-"""
-NAMES = {
-    Folder.DRAFTS: frozenset(DRAFTS.split()),
-    Folder.JUNK: frozenset(JUNK.split()),
-    Folder.TRASH: frozenset(TRASH.split()),
-}
 ABOVE = frozenset(("", "inbox", "[gmail]", "[google mail]"))
 
 
@@ -122,5 +96,4 @@ def _guess(mailbox: Mailbox) -> Folder | None:
     above, _, leaf = mailbox.name.rpartition(mailbox.delimiter) if mailbox.delimiter else ("", "", mailbox.name)
     if above.casefold() not in ABOVE:
         return None
-    word = "_".join(unicodedata.normalize("NFC", leaf).casefold().split())
-    return next((use for use, names in NAMES.items() if word in names), None)
+    return folder_called(leaf)

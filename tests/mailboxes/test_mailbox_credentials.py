@@ -119,7 +119,7 @@ class TestOneRenewal:
 
     async def test_two_processes_share_one_request_too(self, stored: Any, server: OAuthServer) -> None:
         mailbox = await connected(stored, server)
-        url = str(stored.database.engine.url.render_as_string()).replace("+aiosqlite", "")
+        url = str(stored.database.pool.url.render_as_string()).replace("+aiosqlite", "")
         other_database = await Database.open(url, migrate_first=False)
         one, other = Process(stored, server), Process(stored, server, other_database)
         looked = asyncio.Event()

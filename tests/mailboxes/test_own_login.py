@@ -14,7 +14,16 @@ from proxy.failures import DialError
 from proxy.imap.command import parse_command
 from proxy.imap.framing import Reader, command_limit, literal_of
 from proxy.imap.opening import Send
-from proxy.imap.own_login import LoggedIn, LoginRefused, MailboxCredentials, OwnLogin, choose_mechanism, spoken
+from proxy.imap.own_login import (
+    LoggedIn,
+    LoginRefused,
+    MailboxCredentials,
+    OwnLogin,
+    choose_mechanism,
+    is_offered,
+    spoken,
+)
+from proxy.imap.wire import Credentials
 from proxy.sasl import LoginReader
 
 Cut = Callable[[bytes], list[bytes]]
@@ -168,6 +177,21 @@ def test_what_would_forge_another_field_is_refused(mechanism: str, octet: str) -
 )
 def test_the_mechanism_is_one_that_the_server_offers(offered: bytes, with_token: bool, chosen: str | None) -> None:
     assert choose_mechanism(offered.split(), with_token=with_token) == chosen
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "offered", "is_taken"),
+    [
+        (None, b"IMAP4REV1", True),
+        (None, b"IMAP4REV1 LOGINDISABLED AUTH=PLAIN", False),
+        (b"PLAIN", b"IMAP4REV1 AUTH=PLAIN", True),
+        (b"PLAIN", b"IMAP4REV1", False),
+        (b"OAUTHBEARER", b"IMAP4REV1 AUTH=PLAIN AUTH=XOAUTH2", False),
+    ],
+)
+def test_a_login_goes_only_where_it_is_offered(mechanism: bytes | None, offered: bytes, is_taken: bool) -> None:
+    said = Credentials(mechanism, (Secret(b"x"), Secret(b"y")))
+    assert is_offered(said, frozenset(offered.split())) is is_taken
 
 
 class TestRefusals:

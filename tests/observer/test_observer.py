@@ -17,8 +17,10 @@ from pretend_mailbox import PretendMailbox
 from spooled import put
 
 from engine.directory import Question, Rule
+from proxy.imap.own_login import MailboxCredentials
 from proxy.limits import Limits
-from proxy.observer import CredentialsUnavailable, Rhythm, State
+from proxy.mailbox_login import CredentialsUnavailable
+from proxy.observer import Rhythm, State
 from proxy.route import Provider, Tls
 from store import schema
 from store.database import StoreUnavailable
@@ -43,13 +45,13 @@ class TestServersThatLackSomething:
     @pytest.mark.parametrize(
         "more",
         [
-            {"capabilities": "IMAP4rev1"},
+            {"capabilities": "IMAP4rev1 AUTH=PLAIN SASL-IR"},
             {"idle": "refused"},
             {"idle": "short"},
             {"idle": "deaf"},
             {"without": frozenset(("uidnext",))},
             {"without": frozenset(("partial",))},
-            {"capabilities": "IMAP4rev1 LITERAL+"},
+            {"capabilities": "IMAP4rev1 AUTH=PLAIN SASL-IR LITERAL+"},
         ],
         ids=str,
     )
@@ -366,7 +368,7 @@ class TestLogins:
             await observing.until_watching(one)
             mailbox.deliver(message("Offer"))
             await observing.logged("Offer")
-        assert source.refusals == ["AUTHENTICATIONFAILED", "NO"]
+        assert source.refusals == ["[AUTHENTICATIONFAILED] no", "NO"]
         assert [each for each in observing.states if each in (State.REFUSED, State.LOST)] == [
             State.REFUSED,
             State.LOST,
@@ -379,13 +381,13 @@ class TestLogins:
         async with pretend as mailbox, observing.observer(ANN, at(mailbox), source) as one:
             await observing.until(lambda: one.state is State.REFUSED)
         assert mailbox.commands == []
-        assert source.refusals == ["no password offered"]
+        assert source.refusals == ["the server does not offer this way to log in"]
 
     async def test_while_there_is_nothing_to_log_in_with_nobody_is_bothered(self, observing: Observing) -> None:
         class Empty(Password):
             asked = 0
 
-            async def access(self) -> Any:
+            async def credentials(self, mailbox: int) -> MailboxCredentials:
                 type(self).asked += 1
                 raise CredentialsUnavailable("the token has gone")
 

@@ -15,7 +15,6 @@ from debian_peers import LOGINS, bearer_token, need
 from observed_mailbox import Dovecots, Line, Observing, Password, message, provider_at
 from pki import Pki
 
-from proxy.imap_client.access import Mechanism
 from proxy.observer import Rhythm, State
 from proxy.route import Tls
 
@@ -58,21 +57,21 @@ class TestWhatComes:
 
     async def test_starttls_and_login_by_command(self, dovecot: Dovecots, observing: Observing) -> None:
         provider = provider_at(dovecot.imap_starttls_port, observing.pki, Tls.STARTTLS)
-        async with observing.observer(ANN, provider, Password(ANN, mechanism=Mechanism.LOGIN)) as one:
+        async with observing.observer(ANN, provider, Password(ANN, mechanism="LOGIN")) as one:
             await observing.until_watching(one)
             await dovecot.deliver(ANN, message("Offer"))
             await observing.logged("Offer")
 
     async def test_a_token_logs_in_and_a_bad_one_is_told(self, dovecot: Dovecots, observing: Observing) -> None:
         provider = provider_at(dovecot.imap_implicit_port, observing.pki)
-        source = Password(ANN, secret="no token", mechanism=Mechanism.XOAUTH2)
+        source = Password(ANN, secret="no token", mechanism="XOAUTH2")
         async with observing.observer(ANN, provider, source) as one:
             await observing.until(lambda: one.state is State.REFUSED)
             source.secret = bearer_token(ANN)
             await observing.until_watching(one)
             await dovecot.deliver(ANN, message("Offer"))
             await observing.logged("Offer")
-        assert source.refusals[0] == "AUTHENTICATIONFAILED"
+        assert "AUTHENTICATIONFAILED" in source.refusals[0]
 
     async def test_what_was_sent_by_another_way_is_found_in_sent(self, dovecot: Dovecots, observing: Observing) -> None:
         async with observing.observer(ANN, provider_at(dovecot.imap_implicit_port, observing.pki)) as one:

@@ -20,11 +20,12 @@ from in_process import InProcess
 from pki import Pki
 
 from certs import client_context
-from proxy.imap_client.access import Access, Mechanism
+from engine.secret import Secret
+from proxy.imap.own_login import MailboxCredentials
 from proxy.limits import Deadlines
+from proxy.mailbox_login import ConnectedMailbox
 from proxy.observer import Observer, Rhythm, State
 from proxy.route import Provider, ProviderKind, Tls
-from proxy.sasl import Secret
 from store.observed import Observed
 
 __all__ = ["QUICK", "Dovecots", "Line", "Observing", "Password", "message", "provider_at"]
@@ -123,18 +124,23 @@ class Line:
 
 @dataclass(slots=True)
 class Password:
-    """A source of one password; `refusals` are the codes that it was told of."""
+    """A source of one password; `refusals` are what it was told of, `successes` how often it opened the mailbox."""
 
     login: str
     secret: str = PASSWORD
-    mechanism: Mechanism = Mechanism.PASSWORD
+    mechanism: str = "PLAIN"
     refusals: list[str] = field(default_factory=list)
+    successes: int = 0
 
-    async def access(self) -> Access:
-        return Access(self.login, Secret(self.secret.encode()), self.mechanism)
+    async def credentials(self, mailbox: int) -> MailboxCredentials:
+        return MailboxCredentials(login=self.login, mechanism=self.mechanism, secret=Secret(self.secret.encode()))
 
-    async def refused(self, access: Access, code: str) -> None:
-        self.refusals.append(code)
+    async def refused(self, credentials: MailboxCredentials, text: str) -> bool:
+        self.refusals.append(text)
+        return False
+
+    async def worked(self, credentials: MailboxCredentials) -> None:
+        self.successes += 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,15 +168,20 @@ class Observing:
     ) -> AsyncIterator[Observer]:
         """An observer at work; it is cancelled at the end."""
         context: ssl.SSLContext | None = client_context(provider.ca_file) if provider.tls is not Tls.NONE else None
+        mailbox = ConnectedMailbox(
+            credentials or Password(address),
+            1,
+            provider,
+            context,
+            Deadlines(provider_connect=5.0, provider_greeting=1.0, provider_command=QUICK.answer),
+        )
         observer = Observer(
             address=address,
-            provider=provider,
-            context=context,
-            credentials=credentials or Password(address),
+            host=provider.host,
+            open_mailbox=mailbox.open,
             captures=self.here.captures,
             observed=Observed(self.here.database),
             rhythm=rhythm,
-            deadlines=Deadlines(provider_connect=5.0, provider_greeting=1.0),
             tell=self.states.append,
             report=lambda *report: self.reports.append(report),
             **options,
