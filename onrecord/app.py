@@ -1,7 +1,7 @@
 """The composition root: everybody meets here and nowhere else.
 
 `serve` is the program: it binds the sockets, brings the database up to date, and lets the supervisor fork the relay
-processes and the recorder. Each of these builds its own collaborators after the fork.
+processes, the recorder and the process of the observers. Each of these builds its own collaborators after the fork.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,20 +27,20 @@ import proxy
 import store
 from certs import CertificateError, Certificates, client_context
 from engine.decision import Decision
+from onrecord.capturing import capturing
 from onrecord.listening import ServeError, bind
+from onrecord.observing import observe
 from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.authentication import Authenticator, resolver
-from proxy.capture import Captures
 from proxy.census import Census
 from proxy.client_session import ClientSession
-from proxy.limits import CapturePolicy
 from proxy.notices import Notices
 from proxy.passthrough import Passthrough
 from proxy.recorder import Recorder
 from proxy.relay import Door, Relay
-from proxy.route import ListenerKind, Tls
+from proxy.route import ListenerKind, ProviderKind, Tls
 from proxy.sasl import Secret
 from proxy.submission import Submission
 from store.database import Database, StoreUnavailable, migrate
@@ -50,7 +49,6 @@ from store.notice_record import NoticeRecord
 from store.parser import Parser
 from store.parsing import ParseLimits
 from store.recording import Recording
-from store.spool import Spool
 from store.waiting import Waiting
 
 __all__ = ["serve"]
@@ -121,8 +119,13 @@ def serve(
     def run_recorder(life: int) -> int:
         return _run_recorder(settings, hash_key, wake, life, on_decision)
 
+    def run_observers(life: int) -> int:
+        return _run_observers(settings, contexts, hash_key, ring=ring, life=life)
+
     relays = [relay(number) for number in range(settings.workers)]
     others = [Child(name="recorder", run=run_recorder, stage=2), *companions]
+    if any(each.kind is ProviderKind.IMAP for each in settings.provider):
+        others.append(Child(name="observers", run=run_observers, stage=1))
     log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
     children = [*relays, *map(apart, others)]
     return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
@@ -150,40 +153,26 @@ def _run_relay(
         stop, hangup = asyncio.Event(), asyncio.Event()
         listen_to_signals(stop, hangup, life)
         database = await Database.open(settings.database_url, migrate_first=False)
-        name = f"{time.time_ns():016x}-{os.getpid()}"
-        spool = await Spool.open(settings.spools, name, wake=ring, on_trouble=_tell_spool_trouble)
-        async with asyncio.TaskGroup() as writers:
-            writers.create_task(spool.run())
-            async with asyncio.TaskGroup() as tasks:
-                captures = Captures(
-                    spool=spool,
-                    directory=Lookups(database, settings.bell, hash_key),
-                    policy=CapturePolicy(settings.capture.policy),
-                    limits=settings.limits,
-                    deadlines=settings.deadlines,
-                    hash_key=hash_key,
-                    tasks=tasks,
-                )
-                relay = Relay(
-                    hostname=settings.hostname,
-                    limits=settings.limits,
-                    deadlines=settings.deadlines,
-                    providers=contexts,
-                    captures=captures,
-                    census=census,
-                    tasks=tasks,
-                )
-                background = [tasks.create_task(relay.sweep()), tasks.create_task(captures.keep_looking())]
-                if any(each.kind is not ListenerKind.CAPTURE and each.provider is None for each in settings.listener):
-                    background.append(tasks.create_task(relay.learn()))
-                if certificates is not None:
-                    background.append(tasks.create_task(_watch(certificates, hangup)))
-                await relay.listen(_doors(settings, certificates, sockets), _session)
-                await stop.wait()
-                await relay.stop()
-                for each in background:
-                    each.cancel()
-            spool.close()
+        async with capturing(settings, database, hash_key, ring=ring) as captures:
+            relay = Relay(
+                hostname=settings.hostname,
+                limits=settings.limits,
+                deadlines=settings.deadlines,
+                providers=contexts,
+                captures=captures,
+                census=census,
+                tasks=captures.tasks,
+            )
+            background = [captures.tasks.create_task(relay.sweep())]
+            if any(each.kind is not ListenerKind.CAPTURE and each.provider is None for each in settings.listener):
+                background.append(captures.tasks.create_task(relay.learn()))
+            if certificates is not None:
+                background.append(captures.tasks.create_task(_watch(certificates, hangup)))
+            await relay.listen(_doors(settings, certificates, sockets), _session)
+            await stop.wait()
+            await relay.stop()
+            for each in background:
+                each.cancel()
         await database.close()
 
     return run_loop(main())
@@ -222,8 +211,21 @@ async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:
             log.info("certificates reloaded", expire=[f"{at:%Y-%m-%d}" for _, at in certificates.expiries()])
 
 
-def _tell_spool_trouble(error: Exception) -> None:
-    log.error("the spool has trouble", cause=f"{type(error).__name__}: {error}")
+# -- the process of the observers -------------------------------------------------------------------------------------
+
+
+def _run_observers(
+    settings: Settings, contexts: dict[Any, ssl.SSLContext | None], hash_key: bytes, *, ring: int, life: int
+) -> int:
+    async def main() -> None:
+        stop = asyncio.Event()
+        listen_to_signals(stop, asyncio.Event(), life)
+        database = await Database.open(settings.database_url, migrate_first=False)
+        async with capturing(settings, database, hash_key, ring=ring) as captures:
+            await observe(settings, contexts, database, captures, stop)
+        await database.close()
+
+    return run_loop(main())
 
 
 # -- the recorder process ---------------------------------------------------------------------------------------------

@@ -13,29 +13,24 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from engine.capture import Folder
 from proxy.imap_client.folders import Mailbox
-from proxy.imap_client.messages import Body, Fetched, Headers, LastUid, Uids
+from proxy.imap_client.messages import LastUid, Uids
 from proxy.imap_client.questions import Examine, Search, newest_window
-from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost, NonsenseFromServer
-from proxy.mailbox_sighting import MailboxSighting
-from proxy.observed_message import NotKept, ObservedMessages
+from proxy.mailbox_client import CommandRefused, MailboxLost, NonsenseFromServer
+from proxy.message_reader import BATCH, MessageReader
+from proxy.observed_message import NotKept
 from store.database import StoreUnavailable
 from store.observed import FolderProgress, Observed
 
-__all__ = ["FolderReader", "MailboxProgress", "Report"]
+__all__ = ["FolderReader", "MailboxProgress"]
 
 log = structlog.get_logger("observer")
 
-BATCH = 20  # header sections that are fetched, and decided, together
-FIRST_OCTETS = 32_768  # of each; longer ones are fetched again alone, so a batch takes 640 KiB at most
 SLACK = 3600.0  # seconds that the server's clock may be behind ours
 # How often the same message may be refused, or end a connection, before the rest of the folder goes on without it. A
 # network that fails is not the message's fault, so that may happen more often; pauses make it an hour or so.
 REFUSALS = 3
 LOSSES = 15
-
-Report = Callable[[str, int, int], None]
 
 
 class MailboxProgress:
@@ -72,21 +67,14 @@ class MailboxProgress:
 
 @dataclass(slots=True, kw_only=True)
 class FolderReader:
-    """Reads the folder `mailbox` on `client`. `began` is when the mailbox was first observed.
+    """Reads the folder `mailbox` with `reader`. `began` is when the mailbox was first observed."""
 
-    `wanted` is a time from which on messages are asked for, if that is earlier. `report` is told how far a search by
-    date has come: the folder, how many messages were looked at, and of how many.
-    """
-
-    client: MailboxClient
-    messages: ObservedMessages
+    reader: MessageReader
     progress: MailboxProgress
     mailbox: Mailbox
     clock: Callable[[], float]
     is_first: bool
     began: float
-    wanted: float | None
-    report: Report
     _examined: Examine = field(init=False)
     _known: FolderProgress = field(init=False)
 
@@ -94,8 +82,8 @@ class FolderReader:
         """Opens the folder and reads all that is new. Raises `CommandRefused`, `MailboxLost`, `NotKept` and
         `StoreUnavailable`; what was read until then stays read.
         """
-        self.client.clear_news()
-        self._examined = await self.client.ask(Examine(self.mailbox))
+        self.reader.client.clear_news()
+        self._examined = await self.reader.client.ask(Examine(self.mailbox))
         if self._examined.uidvalidity is None:
             raise CommandRefused("the folder has no UIDs that last")
         await self._compare(self._examined.uidvalidity)
@@ -106,7 +94,7 @@ class FolderReader:
 
     async def read_news(self) -> None:
         """Reads what came since; the folder is still open. Raises as `open` does."""
-        self.client.clear_news()
+        self.reader.client.clear_news()
         await self._read_new()
 
     # -- where to go on -----------------------------------------------------------------------------------------------
@@ -117,15 +105,13 @@ class FolderReader:
             known = await self._begin(uidvalidity)
         elif known.uidvalidity != uidvalidity or (self._examined.uidnext or known.uidnext) < known.uidnext:
             # quirk_uids_again: a server that was restored from a copy gives UIDs a second time.
-            log.info("a folder was made anew; it is searched by date", session=self.messages.session)
+            log.info("a folder was made anew; it is searched by date", session=self.reader.messages.session)
             known = replace(
                 known,
                 uidvalidity=uidvalidity,
                 uidnext=await self._next(),
                 catch_up_from=min(known.at - SLACK, known.catch_up_from or known.at),
             )
-        if self.wanted is not None and self.wanted < known.since:
-            known = replace(known, since=self.wanted, catch_up_from=self.wanted)
         await self._advance(known)
 
     async def _begin(self, uidvalidity: int) -> FolderProgress:
@@ -144,7 +130,7 @@ class FolderReader:
             return self._examined.uidnext
         if not self._examined.exists:
             return 1
-        found = (await self.client.ask(LastUid())).found  # quirk_no_uidnext: servers older than RFC 3501
+        found = (await self.reader.client.ask(LastUid())).found  # quirk_no_uidnext: servers older than RFC 3501
         return found[-1] + 1 if found else 1
 
     async def _advance(self, known: FolderProgress) -> None:
@@ -158,7 +144,7 @@ class FolderReader:
     async def _read_new(self) -> None:
         is_cut = True
         while is_cut:
-            new = await self.client.ask(Uids(self._known.uidnext))
+            new = await self.reader.client.ask(Uids(self._known.uidnext))
             await self._read(new.found, is_new=True)
             is_cut = new.is_cut and bool(new.found)
 
@@ -167,22 +153,20 @@ class FolderReader:
 
         Where a connection is lost the next one goes on below what was read; a new process begins again.
         """
-        total = last = self._examined.exists
+        last = self._examined.exists
         search = (self.mailbox.name, self._known.uidvalidity, start)
-        self.report(self.mailbox.name, 0, total)
         while last:
             first, last = newest_window(last)
-            found = (await self.client.ask(Search(first, last, start))).found
+            found = (await self.reader.client.ask(Search(first, last, start))).found
             below = min(self._known.uidnext, self.progress.searched.get(search, self._known.uidnext))
             left = [each for each in found if each < below]
             while left:
                 batch, left = left[-BATCH:], left[:-BATCH]
                 await self._read(batch, is_new=False)
                 self.progress.searched[search] = batch[0]
-                if self.client.has_news:
+                if self.reader.client.has_news:
                     await self.read_news()
             last = first - 1
-            self.report(self.mailbox.name, total - last, total)
         self.progress.searched.pop(search, None)
         await self._advance(replace(self._known, catch_up_from=None))
 
@@ -203,12 +187,12 @@ class FolderReader:
     async def _read_batch(self, batch: Sequence[int]) -> None:
         """Raises what reading raises, until a message has been in trouble too often: then it is left out."""
         if len(batch) == 1 and self.progress.troubles[self._trouble(batch[0])] >= REFUSALS * LOSSES:
-            self.messages.captures.counts["unobservable"] += 1
-            log.error("a message cannot be read and is left out", session=self.messages.session)
+            self.reader.messages.captures.counts["unobservable"] += 1
+            log.error("a message cannot be read and is left out", session=self.reader.messages.session)
             del self.progress.troubles[self._trouble(batch[0])]
             return
         try:
-            await self._read_headers(batch)
+            await self._read_messages(batch)
         except (NotKept, StoreUnavailable):
             raise  # our own trouble
         except Exception as error:
@@ -223,37 +207,8 @@ class FolderReader:
         for uid in batch:
             self.progress.troubles[self._trouble(uid)] += weight if len(batch) == 1 else 1
 
-    async def _read_headers(self, batch: Sequence[int]) -> None:
-        for each in (await self.client.ask(Headers(batch, FIRST_OCTETS))).found:
-            fetched = each
-            if fetched.is_cut:
-                whole = await self.client.ask(Headers([each.uid], self.messages.captures.limits.header_section))
-                fetched = whole.found[0] if whole.found else each
-            if fetched.received is not None and fetched.received < self._known.since - SLACK:
-                continue
-            await self._read_message(fetched)
-        await self.messages.settle()
-
-    async def _read_message(self, fetched: Fetched) -> None:
-        folder = Folder.DRAFTS if "\\draft" in fetched.flags else None
-        sighting = await self.messages.judge(fetched.section, folder)
-        if not sighting.is_wanted:
-            self.messages.note(sighting, fetched.size)
-        elif fetched.size > self.messages.captures.limits.message:
-            self.messages.leave_gap(sighting, fetched.size, "too_large")
-        else:
-            await self._read_body(fetched, sighting)
-
-    async def _read_body(self, fetched: Fetched, sighting: MailboxSighting) -> None:
-        content = self.messages.content()
-        try:
-            body = await self.client.ask(Body(fetched.uid, content.take, self.messages.captures.limits.message))
-            if body.is_whole:
-                content.finish()
-                self.messages.keep(sighting, fetched.size, content)
-                return
-        except BaseException:
-            content.discard()
-            raise
-        content.discard()
-        self.messages.leave_gap(sighting, fetched.size, "expunged")
+    async def _read_messages(self, batch: Sequence[int]) -> None:
+        for each in await self.reader.headers(batch):
+            if each.received is None or each.received >= self._known.since - SLACK:
+                await self.reader.take(each, await self.reader.judge(each))
+        await self.reader.messages.settle()

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import structlog
 
+from engine.address import canonical
 from proxy.capture import Captures
 from proxy.failures import DialError
 from proxy.imap.own_login import LoggedIn, LoginRefused
@@ -24,7 +25,8 @@ from proxy.imap_client.questions import Status
 from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost
 from proxy.mailbox_dial import MailboxLeg
 from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed
-from proxy.observed_folder import FolderReader, MailboxProgress, Report
+from proxy.message_reader import MessageReader
+from proxy.observed_folder import FolderReader, MailboxProgress
 from proxy.observed_message import NotKept, ObservedMessages
 from store.database import StoreUnavailable
 from store.observed import Observed
@@ -77,8 +79,8 @@ class State(StrEnum):
 class Observer:
     """Observes the mailbox of `address` at the server `host`, as long as `run` runs. `open_mailbox` opens sessions.
 
-    `since` asks for what came from then on (Unix seconds); without it, for what comes from now on, the first time.
-    `report` is told how far a search by date has come, `tell` each new state.
+    The first time it is for what comes from now on; progress that was written before `connected_at` (Unix seconds) was
+    made for somebody else. `tell` is told each new state.
     """
 
     def __init__(
@@ -89,12 +91,11 @@ class Observer:
         open_mailbox: Opening,
         captures: Captures,
         observed: Observed,
-        since: float | None = None,
+        connected_at: float = 0.0,
         rhythm: Rhythm | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        report: Report = lambda folder, done, total: None,
         tell: Callable[[State], None] = lambda state: None,
     ) -> None:
         self.address = address
@@ -102,15 +103,14 @@ class Observer:
         self._host = host
         self._open_mailbox = open_mailbox
         self._observed = observed
-        self._since = since
+        self._connected_at = connected_at
         self._rhythm = rhythm or Rhythm()
         self._clock = clock
         self._chance = chance
         self._sleep = sleep
-        self._report = report
         self._tell = tell
-        self._session = f"observer-{captures.new_key()}"
-        self._messages = ObservedMessages(captures, address, self._session, clock)
+        self.session = f"observer-{captures.new_key()}"
+        self._messages = ObservedMessages(captures, address, self.session, clock)
         self._progress: MailboxProgress | None = None
         self._is_first = False
         self._began = 0.0
@@ -126,7 +126,7 @@ class Observer:
             except (CredentialsUnavailable, CommandRefused, DialError, MailboxLost, NotKept, StoreUnavailable) as error:
                 await self._pause(str(error))
             except Exception as error:  # of one strange mailbox, which must not end the others
-                log.error("an observer failed", session=self._session, cause=type(error).__name__)
+                log.error("an observer failed", session=self.session, cause=type(error).__name__)
                 await self._pause(type(error).__name__)
 
     async def _observe(self) -> None:
@@ -146,7 +146,10 @@ class Observer:
     async def _known(self) -> MailboxProgress:
         """What is known of the mailbox. Raises `StoreUnavailable`."""
         if self._progress is None:
-            progress = MailboxProgress(self._observed, self.address, await self._observed.progress(self.address))
+            account = canonical(self.address)
+            known = await self._observed.progress(account)
+            known = {name: each for name, each in known.items() if each.at >= self._connected_at}
+            progress = MailboxProgress(self._observed, account, known)
             self._is_first = progress.since is None
             self._began = progress.since if progress.since is not None else self._clock()
             self._progress = progress
@@ -175,7 +178,7 @@ class Observer:
     async def _others(self, client: MailboxClient) -> list[Mailbox]:
         listed = await client.ask(List(client.capabilities))
         if listed.is_cut:
-            log.warning("a mailbox has too many folders; some are not observed", session=self._session)
+            log.warning("a mailbox has too many folders; some are not observed", session=self.session)
         return [each for each in observable(listed.mailboxes) if each.name != INBOX]
 
     async def _look_into(self, client: MailboxClient, progress: MailboxProgress, others: Sequence[Mailbox]) -> bool:
@@ -189,26 +192,23 @@ class Observer:
                 was_opened = True
                 await self._reader(client, progress, mailbox).open()
             except CommandRefused as error:
-                log.warning("a folder cannot be read now", session=self._session, cause=str(error))
+                log.warning("a folder cannot be read now", session=self.session, cause=str(error))
         return was_opened
 
     def _is_read(self, progress: MailboxProgress, mailbox: Mailbox, status: Status) -> bool:
         known = progress.of(mailbox.name)
-        if known is None or known.catch_up_from is not None or (self._since is not None and self._since < known.since):
+        if known is None or known.catch_up_from is not None:
             return False
         return (status.uidvalidity, status.uidnext) == (known.uidvalidity, known.uidnext)
 
     def _reader(self, client: MailboxClient, progress: MailboxProgress, mailbox: Mailbox) -> FolderReader:
         return FolderReader(
-            client=client,
-            messages=self._messages,
+            reader=MessageReader(client, self._messages),
             progress=progress,
             mailbox=mailbox,
             clock=self._clock,
             is_first=self._is_first,
             began=self._began,
-            wanted=self._since,
-            report=self._report,
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -223,12 +223,12 @@ class Observer:
         if isinstance(error, LoginRefused) and error.is_passing:
             await self._pause("the login is refused for now")
         else:
-            log.warning("a mailbox refuses the login", session=self._session, cause=str(error))
+            log.warning("a mailbox refuses the login", session=self.session, cause=str(error))
             self._become(State.REFUSED)
             await self._rest(self._rhythm.refused_pause, self._rhythm.longest_refused_pause)
 
     async def _pause(self, cause: str) -> None:
-        log.warning("a mailbox is not observed for a while", session=self._session, cause=cause)
+        log.warning("a mailbox is not observed for a while", session=self.session, cause=cause)
         self._become(State.LOST)
         await self._rest(self._rhythm.first_pause, self._rhythm.longest_pause)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -62,6 +62,8 @@ class MailboxRecord:
     trouble: str | None
     connected_at: float
     changed_at: float
+    observer: str | None
+    observer_at: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +138,12 @@ class Mailboxes:
         return _record(row)
 
     async def disconnect(self, directory: Directory, home: PortalRecord, address: str) -> MailboxRecord:
-        """Forgets a mailbox with its secret. Raises `DirectoryError` when it is not connected."""
+        """Forgets a mailbox with its secret and its folders. Raises `DirectoryError` when it is not connected."""
         record = await self.mailbox(home, address)
+        folders = schema.observed_folder
         async with directory.change() as connection:
             await connection.execute(delete(TABLE).where(TABLE.c.id == record.id))
+            await connection.execute(delete(folders).where(folders.c.account == canonical(record.address)))
             before = {"user": record.user, "server": record.server, "login": record.login}
             await directory.note(connection, home.id, "mailbox.disconnect", record.address, before=before)
         return record
@@ -151,6 +155,13 @@ class Mailboxes:
             wanted = wanted.where(TABLE.c.portal == home.id)
         async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(wanted)]
+
+    async def observable(self) -> list[MailboxRecord]:
+        """Those that are to be observed, by id: they open, and their users have given access and are active."""
+        users = schema.user
+        may = (TABLE.c.state == MailboxState.OK) & users.c.active & users.c.personal_email_access
+        async with self._database.read() as connection:
+            return [_record(row) for row in await connection.execute(_wanted().where(may).order_by(TABLE.c.id))]
 
     async def mailbox(self, home: PortalRecord, address: str) -> MailboxRecord:
         """The mailbox of that address. Raises `DirectoryError`."""
@@ -182,6 +193,21 @@ class Mailboxes:
         """The ids of all keys that secrets are sealed with. Raises `SealingError`."""
         async with self._database.read() as connection:
             return {_key_id(row) for row in await connection.execute(_wanted())}
+
+    # -- by who observes them -----------------------------------------------------------------------------------------
+
+    async def note_observers(self, states: Mapping[int, str | None]) -> None:
+        """What the observers of these mailboxes are doing now; `None` where there is none."""
+        now = self._clock()
+        async with self._database.write() as connection:
+            for mailbox, state in states.items():
+                values = {"observer": state, "observer_at": now if state is not None else None}
+                await connection.execute(update(TABLE).where(TABLE.c.id == mailbox).values(**values))
+
+    async def forget_observers(self) -> None:
+        """Nobody observes any mailbox."""
+        async with self._database.write() as connection:
+            await connection.execute(update(TABLE).values(observer=None, observer_at=None))
 
     # -- by whoever opens them ----------------------------------------------------------------------------------------
 
@@ -309,6 +335,8 @@ def _record(row: Any) -> MailboxRecord:
         trouble=row.trouble,
         connected_at=row.connected_at,
         changed_at=row.changed_at,
+        observer=row.observer,
+        observer_at=row.observer_at,
     )
 
 

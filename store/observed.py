@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from store import schema
@@ -29,7 +29,7 @@ class FolderProgress:
 
 
 class Observed:
-    """The progress of all mailboxes. An account is the address of a mailbox."""
+    """The progress of all mailboxes. An account is the canonical address of a mailbox."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -62,9 +62,3 @@ class Observed:
         written = upsert(schema.observed_folder).values(account=account, name=name, **values)
         async with self._database.write() as connection:
             await connection.execute(written.on_conflict_do_update(index_elements=["account", "name"], set_=values))
-
-    async def forget(self, account: str) -> None:
-        """The mailbox is not observed any more. Raises `StoreUnavailable`."""
-        table = schema.observed_folder
-        async with self._database.write() as connection:
-            await connection.execute(delete(table).where(table.c.account == account))

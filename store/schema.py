@@ -163,6 +163,8 @@ connected_mailbox = Table(  # `secret` is sealed, and opens in its own row only
     Column("connected_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),  # the state
     Column("renewing_until", Float),  # somebody asks for a new token; nobody else may, or the issuer revokes both
+    Column("observer", String(20)),  # what our session with it is doing, since `observer_at`; none: there is no session
+    Column("observer_at", Float),
     UniqueConstraint("portal", "canonical"),
     sqlite_autoincrement=True,  # no other mailbox gets the id of one that was: secrets are bound to it
 )

@@ -82,8 +82,11 @@ def mailbox_list(context: typer.Context, portal: PortalName = None, as_json: AsJ
     if as_json:
         print_json([_value(each) for each in records])
     elif records:
-        rows = [(each.address, each.user, each.server, each.issuer or "password", each.state) for each in records]
-        print_table(("address", "user", "server", "by", "state"), rows)
+        rows = [
+            (each.address, each.user, each.server, each.issuer or "password", each.state, each.observer or "")
+            for each in records
+        ]
+        print_table(("address", "user", "server", "by", "state", "observer"), rows)
     else:
         complain("no mailbox is connected; connect one with: onrecord mailbox connect ADDRESS --user ACCOUNT")
 
@@ -185,5 +188,7 @@ def _value(record: MailboxRecord, text: str | None = None, *, tried: bool = Fals
         "state_since": moment(record.changed_at),
         "trouble": record.trouble,
         "connected_at": moment(record.connected_at),
+        "observer": record.observer,
+        "observer_since": moment(record.observer_at),
     }
     return value | ({"opens_now": text is None, "why_not": text} if tried else {})

@@ -21,11 +21,13 @@ from onrecord.process import listen_to_signals
 from onrecord.sandbox.guide import guide
 from onrecord.sandbox.ports import Ports
 from onrecord.sandbox.provider import Provider
-from onrecord.sandbox.sample import addresses, fill
+from onrecord.sandbox.sample import addresses, connect, fill
 from onrecord.settings import Settings, SettingsError, load
 from onrecord.supervisor import Child
 from store.database import Database
 from store.directory import Directory
+from store.mailboxes import Mailboxes
+from store.sealing import Sealer
 
 __all__ = ["run_sandbox"]
 
@@ -68,7 +70,9 @@ def _prepare(folder: Path, ports: Ports, *, fresh: bool) -> None:
 
 async def _fill(settings: Settings) -> None:
     database = await Database.open(settings.database_url)
-    await fill(Directory(database, settings.bell))
+    directory = Directory(database, settings.bell)
+    await fill(directory)
+    await connect(directory, Mailboxes(database, Sealer(settings.key_ring().read)))
     await database.close()
 
 

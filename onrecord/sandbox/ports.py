@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Ports"]
+__all__ = ["IMAP_PROVIDER", "Ports"]
+
+IMAP_PROVIDER = "sandbox-imap"
 
 SETTINGS = """\
 # Written by `onrecord sandbox` for ports from {base}, IMAP too; written anew when it is started with other ports.
@@ -21,7 +23,7 @@ tls = "starttls"
 ca_file = "certs/ca.pem"
 
 [[provider]]
-name = "sandbox-imap"
+name = "{imap_provider}"
 kind = "imap"
 host = "127.0.0.1"
 port = {imap}
@@ -41,13 +43,13 @@ provider = "sandbox"
 kind = "imap"
 port = {imap_starttls}
 tls = "starttls"
-provider = "sandbox-imap"
+provider = "{imap_provider}"
 
 [[listener]]
 kind = "imap"
 port = {imap_implicit}
 tls = "implicit"
-provider = "sandbox-imap"
+provider = "{imap_provider}"
 """
 
 
@@ -91,6 +93,7 @@ class Ports:
         """The settings file."""
         return SETTINGS.format(
             base=self.base,
+            imap_provider=IMAP_PROVIDER,
             smtp=self.smtp,
             imap=self.imap,
             starttls=self.starttls,

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.directory import Rule
+from engine.secret import Secret
+from onrecord.sandbox.ports import IMAP_PROVIDER
+from onrecord.sandbox.provider import PASSWORD
 from store.directory import Directory
+from store.mailbox_secret import Password
+from store.mailboxes import Mailboxes, NewMailbox
 
-__all__ = ["CONTACTS", "PORTAL", "USERS", "addresses", "fill"]
+__all__ = ["CONTACTS", "PORTAL", "USERS", "addresses", "connect", "fill"]
 
 PORTAL = "P1"
 
@@ -90,3 +95,19 @@ async def fill(directory: Directory) -> None:
             PORTAL, contact.primary, others=contact.others, name=contact.name, owner=contact.owner
         )
     await directory.add_never_log(PORTAL, "*@secret.example")
+
+
+async def connect(directory: Directory, mailboxes: Mailboxes) -> None:
+    """Connects the mailboxes of users who have a connected address, unless some are connected already."""
+    home = await directory.portal(PORTAL)
+    for each in USERS if not await mailboxes.all(home) else ():
+        if each.is_connected:
+            new = NewMailbox(
+                address=each.account,
+                server=IMAP_PROVIDER,
+                login=each.account,
+                mechanism="PLAIN",
+                issuer=None,
+                secret=Password(Secret(PASSWORD.encode())),
+            )
+            await mailboxes.connect(directory, home, await directory.user(PORTAL, each.account), new)

@@ -92,6 +92,8 @@ class TestConnect:
             "state_since": value["connected_at"],
             "trouble": None,
             "connected_at": value["connected_at"],
+            "observer": None,
+            "observer_since": None,
         }
         assert connecting.done("mailbox", "list", "--json").json == [value]
 

@@ -25,7 +25,7 @@ from proxy.route import Provider, Tls
 from store import schema
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
-from store.observed import Observed
+from store.observed import FolderProgress, Observed
 
 ANN = "ann@acme.example"
 LONG = Rhythm(answer=20.0, renewal=1500.0, round=1500.0, poll=1500.0, first_pause=0.02, longest_pause=0.05)
@@ -198,7 +198,8 @@ class TestSearchesByDate:
         async with PretendMailbox(poison=frozenset((15,))) as mailbox:
             for number in range(1, 61):
                 mailbox.deliver(message(f"Number {number}"))
-            async with observing.observer(ANN, at(mailbox), since=1.0) as one:
+            await _begin_search(observing)
+            async with observing.observer(ANN, at(mailbox)) as one:
                 await observing.until(lambda: one.state is State.LOST)
                 mailbox.poison = frozenset()
                 await observing.until_watching(one)
@@ -226,7 +227,8 @@ class TestSearchesByDate:
             for number in range(1, 101):
                 mailbox.deliver(message(f"Number {number}"))
             mailbox.on_search = lambda: mailbox.deliver(message("New"))
-            async with observing.observer(ANN, at(mailbox), since=1.0) as one:
+            await _begin_search(observing)
+            async with observing.observer(ANN, at(mailbox)) as one:
                 await observing.until_watching(one)
         bodies = [each for each in mailbox.commands if "BODY.PEEK[]" in each]
         assert len(bodies) == 101
@@ -402,6 +404,12 @@ class TestLogins:
             await observing.until_watching(one)
         assert "secret word" not in repr(observing.here.log) + repr(observing.states) + repr(source.refusals)
         assert any("refuses the login" in each["event"] for each in observing.here.log)
+
+
+async def _begin_search(observing: Observing) -> None:
+    """INBOX is to be searched for all that came since the beginning."""
+    progress = FolderProgress(uidvalidity=0, uidnext=1, since=1.0, catch_up_from=1.0, at=1.0)
+    await Observed(observing.here.database).advance(ANN, "INBOX", progress)
 
 
 def _recorded_puts(observing: Observing, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:

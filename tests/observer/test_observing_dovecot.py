@@ -226,28 +226,10 @@ class TestWhatBreaks:
             await observing.logged("Logged", "Meanwhile")
             await dovecot.deliver(ANN, message("After"))
             await observing.logged("Logged", "Meanwhile", "After")
-        assert ("INBOX", 3, 3) in observing.reports
         assert len(await observing.here.decisions()) == 4
 
 
 class TestWhatWasThereBefore:
-    async def test_what_came_since_a_date_is_logged_on_request(self, dovecot: Dovecots, observing: Observing) -> None:
-        day, now = 86400.0, time.time()
-        for age in (400, 40, 10, 1):
-            _drop_into(dovecot, ANN, message(f"Days {age}"), at=now - age * day)
-        provider = provider_at(dovecot.imap_implicit_port, observing.pki)
-        async with observing.observer(ANN, provider) as one:
-            await observing.until_watching(one)
-            assert await observing.here.emails() == []
-        async with observing.observer(ANN, provider, since=now - 20 * day) as one:
-            await observing.until_watching(one)
-            await observing.logged("Days 10", "Days 1")
-        assert observing.reports[:2] == [("INBOX", 0, 4), ("INBOX", 4, 4)]
-        observing.reports.clear()
-        async with observing.observer(ANN, provider, since=now - 20 * day) as one:
-            await observing.until_watching(one)
-        assert observing.reports == []
-
     async def test_a_folder_made_later_is_read_from_when_observing_began(
         self, dovecot: Dovecots, observing: Observing
     ) -> None:

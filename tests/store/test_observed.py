@@ -1,4 +1,4 @@
-"""Progress in mailboxes: kept by account and folder, replaced, and forgotten."""
+"""Progress in mailboxes: kept by account and folder, and replaced."""
 
 from __future__ import annotations
 
@@ -27,12 +27,3 @@ async def test_progress_is_replaced(empty: Any) -> None:
     later = replace(SOME, uidvalidity=2**32 - 1, uidnext=2**32, at=300.0)
     await observed.advance(ANN, "INBOX", later)
     assert await observed.progress(ANN) == {"INBOX": later}
-
-
-async def test_an_account_is_forgotten_alone(empty: Any) -> None:
-    observed = Observed(empty.database)
-    for account in (ANN, BOB):
-        await observed.advance(account, "INBOX", SOME)
-    await observed.forget(ANN)
-    assert await observed.progress(ANN) == {}
-    assert await observed.progress(BOB) == {"INBOX": SOME}

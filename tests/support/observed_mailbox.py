@@ -150,7 +150,6 @@ class Observing:
     here: InProcess
     pki: Pki
     states: list[State] = field(default_factory=list)
-    reports: list[tuple[str, int, int]] = field(default_factory=list)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -183,7 +182,6 @@ class Observing:
             observed=Observed(self.here.database),
             rhythm=rhythm,
             tell=self.states.append,
-            report=lambda *report: self.reports.append(report),
             **options,
         )
         task = asyncio.create_task(observer.run())

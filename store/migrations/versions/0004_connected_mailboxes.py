@@ -30,6 +30,8 @@ def upgrade() -> None:
         sa.Column("connected_at", sa.Float(), nullable=False),
         sa.Column("changed_at", sa.Float(), nullable=False),
         sa.Column("renewing_until", sa.Float(), nullable=True),
+        sa.Column("observer", sa.String(length=20), nullable=True),
+        sa.Column("observer_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["portal"], ["portal.id"], name=op.f("fk_connected_mailbox_portal")),
         sa.ForeignKeyConstraint(["user"], ["user_account.id"], name=op.f("fk_connected_mailbox_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_connected_mailbox")),
