@@ -29,7 +29,7 @@ from store.mailbox_secret import MailboxSecret, Password, Tokens
 from store.mailboxes import Mailboxes, MailboxRecord, NewMailbox
 from store.sealing import Sealer, SealingKey
 
-__all__ = ["ConnectError", "Connecting", "Wanted"]
+__all__ = ["ConnectError", "Connecting", "Wanted", "mailbox_provider", "provider_context", "unreachable"]
 
 
 class ConnectError(Exception):
@@ -127,7 +127,7 @@ class Connecting:
         login = wanted.login or address
         if not login.isprintable():
             raise ConnectError(f"{login!r} is no login: it holds control characters; leave them out")
-        return _Place(home, user, address, login, provider, _context(provider))
+        return _Place(home, user, address, login, provider, provider_context(provider))
 
     async def _require_tokens(self, place: _Place) -> None:
         await self._mechanism(place, with_token=True)
@@ -137,7 +137,7 @@ class Connecting:
         try:
             leg, opened = await dial_mailbox(place.provider, place.context, deadlines=PATIENCE)
         except DialError as error:
-            raise _unreachable(place.provider, error) from error
+            raise unreachable(place.provider, error) from error
         leg.close()
         mechanism = choose_mechanism(opened.listed.upper().split(), with_token=with_token)
         if mechanism is None:
@@ -177,17 +177,15 @@ class Connecting:
 
     async def try_now(self, record: MailboxRecord) -> str | None:
         """Logs in with what is kept; why that did not work, or `None`. The mailbox's state says it from then on."""
-        provider = next((each for each in self._settings.provider if each.name == record.server), None)
-        if provider is None or provider.kind is not ProviderKind.IMAP:
-            return f"there is no provider named {record.server!r} of kind 'imap' in the settings; connect it anew"
-        mailbox = ConnectedMailbox(self._source, record.id, provider, _context(provider), PATIENCE)
         try:
+            provider = mailbox_provider(self._settings, record)
+            mailbox = ConnectedMailbox(self._source, record.id, provider, provider_context(provider), PATIENCE)
             leg, _ = await mailbox.open()
         except LoginRefused as error:
             return f"the login was refused: {error}"
         except DialError as error:
-            return str(_unreachable(provider, error))
-        except (CredentialsUnavailable, MailboxClosed) as error:
+            return str(unreachable(provider, error))
+        except (ConnectError, CredentialsUnavailable, MailboxClosed) as error:
             return str(error)
         leg.close()
         return None
@@ -226,7 +224,18 @@ def _provider(name: str | None, address: str, providers: tuple[Provider, ...]) -
     return found
 
 
-def _context(provider: Provider) -> ssl.SSLContext | None:
+def mailbox_provider(settings: Settings, record: MailboxRecord) -> Provider:
+    """Where a connected mailbox lies. Raises `ConnectError`."""
+    provider = next((each for each in settings.provider if each.name == record.server), None)
+    if provider is None or provider.kind is not ProviderKind.IMAP:
+        raise ConnectError(
+            f"there is no provider named {record.server!r} of kind 'imap' in the settings; connect it anew"
+        )
+    return provider
+
+
+def provider_context(provider: Provider) -> ssl.SSLContext | None:
+    """How its server is verified; `None` when it speaks in clear."""
     return None if provider.tls is Tls.NONE else client_context(provider.ca_file)
 
 
@@ -236,7 +245,7 @@ async def _try(provider: Provider, context: ssl.SSLContext | None, credentials: 
         leg, opened = await dial_mailbox(provider, context, deadlines=PATIENCE)
         await log_in(leg, opened, provider, credentials, deadlines=PATIENCE)
     except DialError as error:
-        raise _unreachable(provider, error) from error
+        raise unreachable(provider, error) from error
     except LoginRefused as error:
         raise ConnectError(
             f"the login {credentials.login!r} was refused by the server of {provider.name!r}: {error}; "
@@ -247,7 +256,8 @@ async def _try(provider: Provider, context: ssl.SSLContext | None, credentials: 
     leg.close()
 
 
-def _unreachable(provider: Provider, error: DialError) -> ConnectError:
+def unreachable(provider: Provider, error: DialError) -> ConnectError:
+    """What a user is told of a server that cannot be dialled."""
     text = f"the server of {provider.name!r} at {provider.host}:{provider.port}: {error}"
     mend = MENDS.get(error.failure)
     return ConnectError(f"{text}; {mend}" if mend else text)

@@ -15,8 +15,9 @@ import structlog
 
 from proxy.imap_client.folders import Mailbox
 from proxy.imap_client.messages import LastUid, Uids
-from proxy.imap_client.questions import Examine, Search, newest_window
+from proxy.imap_client.questions import Examine
 from proxy.mailbox_client import CommandRefused, MailboxLost, NonsenseFromServer
+from proxy.mailbox_search import uids_since
 from proxy.message_reader import BATCH, MessageReader
 from proxy.observed_message import NotKept
 from store.database import StoreUnavailable
@@ -153,11 +154,8 @@ class FolderReader:
 
         Where a connection is lost the next one goes on below what was read; a new process begins again.
         """
-        last = self._examined.exists
         search = (self.mailbox.name, self._known.uidvalidity, start)
-        while last:
-            first, last = newest_window(last)
-            found = (await self.reader.client.ask(Search(first, last, start))).found
+        async for _, found in uids_since(self.reader.client, self._examined.exists, start):
             below = min(self._known.uidnext, self.progress.searched.get(search, self._known.uidnext))
             left = [each for each in found if each < below]
             while left:
@@ -166,7 +164,6 @@ class FolderReader:
                 self.progress.searched[search] = batch[0]
                 if self.reader.client.has_news:
                     await self.read_news()
-            last = first - 1
         self.progress.searched.pop(search, None)
         await self._advance(replace(self._known, catch_up_from=None))
 

@@ -153,7 +153,7 @@ class Spool:
     """The writing side, one per relay process. `run` must be a task of the owner for anything to become durable."""
 
     def __init__(self, home: Path, *, wake: int | None, on_trouble: Callable[[Exception], None]) -> None:
-        self._home = home
+        self.home = home
         self._lock_path = os.fspath(home / "lock")
         self._lock: int | None = None
         self._wake = wake
@@ -198,7 +198,7 @@ class Spool:
 
     def content_file(self, key: str) -> ContentFile:
         """A file for a large body. Raises `OSError`."""
-        path = self._home / f"{key}.content"
+        path = self.home / f"{key}.content"
         try:
             return ContentFile(path)
         except FileNotFoundError:
@@ -332,7 +332,7 @@ class Spool:
         files = [waiting for waiting in batch if waiting.file is not None]
         if not files:
             return []
-        return await asyncio.get_running_loop().run_in_executor(None, _sync_all, files, self._home)
+        return await asyncio.get_running_loop().run_in_executor(None, _sync_all, files, self.home)
 
     def _living(self) -> list[_Generation]:
         return [*self._older, *((self._current,) if self._current is not None else ())]
@@ -392,7 +392,7 @@ class Spool:
         if not self._is_ours():
             self._claim()
         self._number += 1
-        path = self._home / f"{self._number}.sqlite"
+        path = self.home / f"{self._number}.sqlite"
         await asyncio.get_running_loop().run_in_executor(None, _lay_out, path)
         if self._current is not None:
             self._older.append(self._current)
@@ -408,8 +408,8 @@ class Spool:
 
     def _claim(self) -> None:
         """Makes the folder, again when somebody has removed it, and locks it. Raises `OSError`."""
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self._home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
@@ -419,7 +419,7 @@ class Spool:
             os.close(self._lock)
         self._lock = lock
         # Where the clock was set back, a dead writer of the same name may have left what is not recorded yet.
-        self._number = max((int(path.stem) for path in generations(self._home)), default=self._number)
+        self._number = max((int(path.stem) for path in generations(self.home)), default=self._number)
 
     async def _release(self) -> None:
         for timer in (self._flush, self._retry, self._alarm):

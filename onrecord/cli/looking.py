@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from engine.decision import Direction
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.options import LIMIT, Identifier, Limit
+from onrecord.cli.options import LIMIT, TIMES, Identifier, Limit, moment_given
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
 from onrecord.cli.telling import decision_value, email_value, nothing_known, tell
 from store.reading import DecisionRecord, EmailRecord, Explanation, Reading
 
 __all__ = ["decisions", "emails", "explain", "show"]
-
-AGO = re.compile(r"(\d{1,6})([dhm])")
-UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 def emails(
@@ -32,13 +27,13 @@ def emails(
     direction: Annotated[Direction | None, typer.Option(help="Only of this direction.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only captured since: 2026-11-24, 2026-11-24T16:00 (UTC), 7d, 12h, 30m."),
+        typer.Option(metavar="TIME", help=f"Only captured since: {TIMES}."),
     ] = None,
     limit: Limit = LIMIT,
     as_json: AsJson = False,
 ) -> None:
     """Lists logged emails, the newest first."""
-    earliest = _since(since)
+    earliest = moment_given(since) if since is not None else None
 
     async def work(opened: Opened) -> list[EmailRecord]:
         home = await opened.directory.portal(portal)
@@ -187,22 +182,6 @@ def _show_email(email: EmailRecord) -> None:
     print_pairs((value | {"captures": captures, "attachments": attachments}).items())
     if email.text:
         typer.echo("\n" + visible(email.text.replace("\r\n", "\n")))
-
-
-def _since(text: str | None) -> float | None:
-    """A time as people write it, in Unix seconds. Raises `typer.BadParameter`."""
-    if text is None:
-        return None
-    ago = AGO.fullmatch(text.strip())
-    if ago is not None:
-        return (datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})).timestamp()
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-24, 2026-11-24T16:00, 7d, 12h or 30m", param_hint="--since"
-        ) from error
-    return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).timestamp()
 
 
 def _reading(opened: Opened) -> Reading:

@@ -10,7 +10,8 @@ import typer
 
 from engine.secret import Secret
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.options import group
+from onrecord.cli.options import group, moment_given
+from onrecord.cli.reading_mailboxes import Since, backfill_mailbox, mailbox_backfill
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
 from onrecord.connecting import ConnectError, Connecting, Wanted
 from store.mailboxes import MailboxRecord, MailboxState
@@ -46,9 +47,14 @@ def mailbox_connect(
     redirect_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Where the browser comes back to, such as a port that ssh forwards.")
     ] = 0,
+    since: Annotated[str | None, Since] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Connects a mailbox, or connects it anew, after a login with it has worked. Its address is connected too."""
+    """Connects a mailbox, or connects it anew, after a login with it has worked. Its address is connected too.
+
+    What comes from now on is logged; with --since, what came since then too.
+    """
+    start = moment_given(since) if since is not None else None
     wanted = Wanted(address=address, user=user, portal=portal, provider=provider, login=login)
     if oauth is not None and password_stdin:
         raise typer.BadParameter("goes with a password; leave it out, or --oauth", param_hint="--password-stdin")
@@ -56,7 +62,7 @@ def mailbox_connect(
         raise typer.BadParameter("goes with --oauth ISSUER", param_hint="--device" if device else "--redirect-port")
     password = _password(from_stdin=password_stdin) if oauth is None else None
 
-    async def work(connecting: Connecting, opened: Opened) -> MailboxRecord:
+    async def connected(connecting: Connecting) -> MailboxRecord:
         if password is not None:
             return await connecting.by_password(wanted, password)
         assert oauth is not None
@@ -64,11 +70,20 @@ def mailbox_connect(
             return await connecting.by_device(wanted, oauth)
         return await connecting.by_browser(wanted, oauth, port=redirect_port)
 
-    record = _connecting(context, work)
-    if as_json:
-        print_json(_value(record))
-    else:
-        typer.echo(f"{record.address} is connected for {record.user}, at {record.server} by {record.mechanism}")
+    async def work(connecting: Connecting, opened: Opened) -> None:
+        record = await connected(connecting)
+        if not as_json:
+            typer.echo(f"{record.address} is connected for {record.user}, at {record.server} by {record.mechanism}")
+        counts = await backfill_mailbox(opened, record, start) if start is not None else None
+        if as_json:
+            print_json(_value(record) | ({"backfilled": dict(counts)} if counts is not None else {}))
+        elif counts is not None:
+            print_pairs((name.replace("_", " "), number) for name, number in counts.items())
+
+    _connecting(context, work)
+
+
+mailbox.command("backfill")(mailbox_backfill)
 
 
 @mailbox.command("list")

@@ -16,7 +16,7 @@ from proxy.imap.command import Arguments, BadCommand
 from proxy.imap.mailbox import decode_name
 from proxy.imap_client.dialogue import Command
 
-__all__ = ["INBOX", "List", "Mailbox", "observable"]
+__all__ = ["INBOX", "List", "Mailbox", "observable", "quoted"]
 
 INBOX = "INBOX"
 MAX_FOLDERS = 2000  # of one mailbox that are looked at
@@ -40,7 +40,12 @@ class Mailbox:
     @property
     def quoted(self) -> bytes:
         """The name as a command holds it."""
-        return b'"' + self.octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+        return quoted(self.octets)
+
+
+def quoted(octets: bytes) -> bytes:
+    """A quoted string (RFC 9051 §4.3). There is no CR, LF or NUL in `octets`."""
+    return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 class List(Command):

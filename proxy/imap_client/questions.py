@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from proxy.imap.capability import capabilities_of
 from proxy.imap_client.dialogue import Command
-from proxy.imap_client.folders import Mailbox
+from proxy.imap_client.folders import Mailbox, quoted
 from proxy.imap_client.messages import MONTHS
 
-__all__ = ["WINDOW", "Capability", "Examine", "Identify", "Noop", "Search", "Status", "newest_window"]
+__all__ = ["WINDOW", "Capability", "Examine", "Identify", "Noop", "Search", "Status", "WithId", "newest_window"]
 
 WINDOW = 5000  # messages that one SEARCH is about: its answer is one line, which must be short enough to be kept
 EXISTS = re.compile(rb"(?i)\* ([0-9]{1,10}) EXISTS\r\n")
@@ -91,20 +91,11 @@ class Examine(Command):
             self.uidnext = int(match[1])
 
 
-class Search(Command):
-    """The UIDs of messages that came since a day, among those with the sequence numbers `first` to `last`.
+class _Searching(Command):
+    """A SEARCH; what it found is bounded."""
 
-    The server compares days of its own zone; `since` therefore begins two days early (RFC 9051 §6.4.4).
-    """
-
-    def __init__(self, first: int, last: int, since: float) -> None:
-        self._first, self._last = first, last
-        self._day = datetime.fromtimestamp(max(since, 0.0), UTC) - timedelta(days=2)
+    def __init__(self) -> None:
         self._found: set[int] = set()
-
-    def octets(self) -> bytes:
-        day = f"{self._day.day}-{MONTHS[self._day.month - 1]}-{self._day.year:04}"
-        return f"UID SEARCH {self._first}:{self._last} SINCE {day}\r\n".encode()
 
     def untagged(self, parts: list[bytes]) -> None:
         if (match := SEARCH.fullmatch(parts[0])) is not None:
@@ -116,6 +107,37 @@ class Search(Command):
     def found(self) -> list[int]:
         """In ascending order."""
         return sorted(self._found)
+
+
+class Search(_Searching):
+    """The UIDs of messages that came since a day, among those with the sequence numbers of `window`, or all.
+
+    The server compares days of its own zone; `since` therefore begins two days early (RFC 9051 §6.4.4).
+    """
+
+    def __init__(self, since: float, window: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self._window = window
+        self._day = datetime.fromtimestamp(max(since, 0.0), UTC) - timedelta(days=2)
+
+    def octets(self) -> bytes:
+        day = f"{self._day.day}-{MONTHS[self._day.month - 1]}-{self._day.year:04}"
+        among = f"{self._window[0]}:{self._window[1]} " if self._window is not None else ""
+        return f"UID SEARCH {among}SINCE {day}\r\n".encode()
+
+
+class WithId(_Searching):
+    """The UIDs of messages with that Message-ID, which is given without its brackets.
+
+    The server looks for the text anywhere in the field (RFC 9051 §6.4.4), so that more may be found.
+    """
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__()
+        self._message_id = message_id
+
+    def octets(self) -> bytes:
+        return b"UID SEARCH HEADER Message-ID " + quoted(self._message_id.encode()) + b"\r\n"
 
 
 def newest_window(last: int) -> tuple[int, int]:

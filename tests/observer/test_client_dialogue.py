@@ -122,7 +122,7 @@ class TestAnswers:
         assert sent == b"o1 UID FETCH 8:* (UID)\r\n"
 
     def test_a_search_by_date_begins_two_days_early(self) -> None:
-        search, sent, _ = ask(Search(1, 5000, 1784281465.0), b"* SEARCH 5 3 9 \r\n* SEARCH\r\n* SEARCH 11\r\n" + OK)
+        search, sent, _ = ask(Search(1784281465.0, (1, 5000)), b"* SEARCH 5 3 9 \r\n* SEARCH\r\n* SEARCH 11\r\n" + OK)
         assert search.found == [3, 5, 9, 11]
         assert sent == b"o1 UID SEARCH 1:5000 SINCE 15-Jul-2026\r\n"
 

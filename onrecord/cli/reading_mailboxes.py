@@ -1,0 +1,157 @@
+"""Commands that read a connected mailbox once: what came before it was connected, and whether anything is missing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
+from onrecord.cli.options import TIMES, moment_given
+from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
+from onrecord.connecting import ConnectError
+from onrecord.mailbox_reading import Coverage, backfill, compare, read_mailbox
+from proxy import mailbox_search
+from proxy.message_reader import MessageReader
+from store.coverage import Fates
+from store.mailboxes import Mailboxes, MailboxRecord
+from store.recording import DAY
+from store.sealing import Sealer
+
+__all__ = ["Since", "backfill_mailbox", "coverage", "mailbox_backfill"]
+
+Since = typer.Option(metavar="TIME", help=f"What came since: {TIMES}.")
+
+
+def mailbox_backfill(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The address whose mailbox it is.")],
+    since: Annotated[str, Since],
+    portal: PortalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Logs, by today's rules, what came to a connected mailbox before it was connected; nothing is logged twice."""
+    start = moment_given(since)
+
+    async def work(opened: Opened) -> tuple[MailboxRecord, Counter[str]]:
+        home = await opened.directory.portal(portal)
+        record = await _mailboxes(opened).mailbox(home, address)
+        return record, await backfill_mailbox(opened, record, start)
+
+    record, counts = with_store(context, work)
+    if as_json:
+        print_json({"address": record.address, "since": moment(start), **counts})
+    else:
+        print_pairs((name.replace("_", " "), number) for name, number in counts.items())
+
+
+async def backfill_mailbox(opened: Opened, record: MailboxRecord, start: float) -> Counter[str]:
+    """Reads a mailbox from `start` on, with a progress bar; what became of how many. Raises `ConnectError`."""
+    with _progress() as progress:
+
+        async def read(reader: MessageReader) -> Counter[str]:
+            return await backfill(reader, start, progress)
+
+        counts, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+    _tell_recorded(is_recorded)
+    return counts
+
+
+def coverage(
+    context: typer.Context,
+    user: Annotated[str, typer.Option("--user", metavar="ACCOUNT", help="Whose connected mailboxes are compared.")],
+    days: Annotated[float, typer.Option(min=0, metavar="NUMBER", help="Mail of the last so many days.")] = 30,
+    repair: Annotated[bool, typer.Option("--repair", help="Log what is missing.")] = False,
+    portal: PortalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compares a user's connected mailboxes with the log; exit status 1 when something is missing and not repaired.
+
+    A message of which no decision is kept any more is judged by today's rules.
+    """
+    start = time.time() - days * DAY
+
+    async def work(opened: Opened) -> list[tuple[MailboxRecord, Coverage]]:
+        home = await opened.directory.portal(portal)
+        account = (await opened.directory.user(home.name, user)).account
+        records = [each for each in await _mailboxes(opened).all(home) if each.user == account]
+        if not records:
+            raise ConnectError(f"{account} has no connected mailbox; connect one with: onrecord mailbox connect")
+        fates = Fates(opened.database, opened.settings.hash_key(), home.id)
+        found = []
+        for record in records:
+            with _progress() as progress:
+
+                async def read(reader: MessageReader, progress: mailbox_search.Progress = progress) -> Coverage:
+                    return await compare(reader, start, fates, home.id, repair=repair, progress=progress)
+
+                compared, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+            if compared.repaired:
+                _tell_recorded(is_recorded)
+            found.append((record, compared))
+        return found
+
+    found = with_store(context, work)
+    if as_json:
+        print_json({"user": user, "days": days, "mailboxes": [_value(*each) for each in found]})
+    else:
+        for record, compared in found:
+            _show(record, compared)
+    if any(len(compared.missing) > compared.repaired for _, compared in found):
+        raise typer.Exit(1)
+
+
+def _value(record: MailboxRecord, compared: Coverage) -> dict[str, Any]:
+    return {
+        "address": record.address,
+        "seen": compared.seen,
+        "logged": compared.logged,
+        "not_logged": dict(compared.not_logged.most_common()),
+        "missing": [
+            {"message_id": each.message_id, "folder": each.folder, "received": moment(each.received)}
+            for each in compared.missing
+        ],
+        "repaired": compared.repaired,
+    }
+
+
+def _show(record: MailboxRecord, compared: Coverage) -> None:
+    typer.echo(visible(record.address))
+    rows: list[tuple[str, int]] = [("seen", compared.seen), ("logged", compared.logged)]
+    rows += [(f"not logged: {reason}", number) for reason, number in compared.not_logged.most_common()]
+    print_pairs([*rows, ("missing", len(compared.missing)), ("repaired", compared.repaired)])
+    if compared.missing:
+        lines = [(moment(each.received), each.folder, each.message_id) for each in compared.missing]
+        print_table(("received", "folder", "message-id"), lines)
+
+
+def _tell_recorded(is_recorded: bool) -> None:
+    if not is_recorded:
+        complain("what was read waits in the spool until `onrecord serve` runs")
+
+
+def _mailboxes(opened: Opened) -> Mailboxes:
+    return Mailboxes(opened.database, Sealer(opened.settings.key_ring().read))
+
+
+@contextmanager
+def _progress() -> Iterator[mailbox_search.Progress]:
+    """A bar for each folder on standard error, where that is a terminal."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+    is_hidden = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True, emoji=False), disable=is_hidden, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(folder: str, done: int, total: int) -> None:
+            if folder not in tasks:
+                tasks[folder] = bars.add_task(visible(folder), total=total)
+            bars.update(tasks[folder], completed=done)
+
+        yield progress

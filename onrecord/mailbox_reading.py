@@ -1,0 +1,187 @@
+"""Reading a connected mailbox once, for a command: what is found goes to a spool of the command's own.
+
+The recorder of `onrecord serve` takes it from there, now or when it runs the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from engine.decision import Outcome
+from onrecord.capturing import capturing
+from onrecord.connecting import ConnectError, mailbox_provider, provider_context, unreachable
+from onrecord.mailbox_credentials import ConnectedCredentials
+from onrecord.oauth.client import OAuthClient
+from onrecord.observing import own_deadlines
+from onrecord.settings import Settings
+from proxy.failures import DialError
+from proxy.imap.own_login import LoginRefused
+from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost
+from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed
+from proxy.mailbox_search import Progress, messages_since
+from proxy.mailbox_sighting import MailboxSighting
+from proxy.message_reader import BATCH, MessageReader
+from proxy.observed_message import NotKept, ObservedMessages
+from store.coverage import Fates
+from store.database import Database, StoreUnavailable
+from store.mailboxes import Mailboxes, MailboxRecord
+from store.sealing import Sealer
+from store.spool_reader import generations
+
+__all__ = ["Coverage", "backfill", "compare", "read_mailbox"]
+
+ANSWER_SECONDS = 60.0  # that a server may be silent
+DRAIN_SECONDS = 15.0  # that a recorder which runs may take
+POLL_SECONDS = 0.1
+NOBODYS = "concerns_nobody"  # for which there is no reason code: no decision is made (rules.md 3.9)
+T = TypeVar("T")
+
+
+async def read_mailbox(
+    settings: Settings,
+    database: Database,
+    record: MailboxRecord,
+    work: Callable[[MessageReader], Awaitable[T]],
+) -> tuple[T, bool]:
+    """What `work` makes of the mailbox, and whether all that it handed to the spool is recorded.
+
+    Raises `ConnectError` when the mailbox cannot be read to the end, or `StoreUnavailable`; what was read until then is
+    recorded all the same.
+    """
+    provider = mailbox_provider(settings, record)
+    client = OAuthClient(settings.oauth, settings.client_secret)
+    source = ConnectedCredentials(Mailboxes(database, Sealer(settings.key_ring().read)), client)
+    deadlines = own_deadlines(settings.deadlines)
+    mailbox = ConnectedMailbox(source, record.id, provider, provider_context(provider), deadlines)
+    trouble: Exception | None = None  # raised outside, or it would come as a group of one
+    async with capturing(settings, database, settings.hash_key()) as captures:
+        messages = ObservedMessages(captures, record.address, f"command-{captures.new_key()}")
+        try:
+            result = await _read(mailbox, messages, work)
+        except DialError as error:
+            trouble = unreachable(provider, error)
+        except LoginRefused as error:
+            trouble = ConnectError(f"{record.address}: the login was refused: {error}; connect the mailbox anew")
+        except (CommandRefused, CredentialsUnavailable, MailboxClosed, MailboxLost, NotKept) as error:
+            trouble = ConnectError(f"{record.address}: {error}; run this again, nothing is logged twice")
+        except StoreUnavailable as error:
+            trouble = error
+        finally:
+            client.close()
+    is_recorded = await _drained(captures.spool.home)
+    if trouble is not None:
+        raise trouble
+    return result, is_recorded
+
+
+async def _read(
+    mailbox: ConnectedMailbox, messages: ObservedMessages, work: Callable[[MessageReader], Awaitable[T]]
+) -> T:
+    leg, done = await mailbox.open()
+    client = MailboxClient(leg, ANSWER_SECONDS)
+    try:
+        await client.begin(done)
+        return await work(MessageReader(client, messages))
+    finally:
+        client.drop()
+        with suppress(NotKept):
+            await messages.settle()
+
+
+async def _drained(home: Path) -> bool:
+    """Whether the recorder has taken all that a spool held, which may take it a while."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + DRAIN_SECONDS
+    while is_left := any(generations(home)):
+        if clock() > end:
+            break
+        await asyncio.sleep(POLL_SECONDS)
+    return not is_left
+
+
+# -- what commands do with it -----------------------------------------------------------------------------------------
+
+
+async def backfill(reader: MessageReader, start: float, progress: Progress) -> Counter[str]:
+    """Logs by today's rules what came since `start` (Unix seconds); what became of how many.
+
+    Raises as reading does, and `StoreUnavailable`.
+    """
+    counts = reader.messages.captures.counts
+    number = 0
+    async for found in messages_since(reader, start, progress):
+        await reader.take(found.fetched, await reader.judge(found.fetched))
+        number += 1
+        if number % BATCH == 0:
+            await reader.messages.settle()
+    await reader.messages.settle()
+    return Counter(
+        seen=number, logged=counts["captured"], not_logged=counts["skipped"], failed=counts["capture_failed"]
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A message that should be in the log and is not. `received` is in Unix seconds."""
+
+    message_id: str | None
+    folder: str
+    received: float | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Coverage:
+    """A mailbox compared with the log: how many messages are there, how many of them are in the log, and how many are
+    rightly not, by reason.
+    """
+
+    seen: int = 0
+    logged: int = 0
+    not_logged: Counter[str] = field(default_factory=Counter)
+    missing: list[Missing] = field(default_factory=list)
+    repaired: int = 0
+
+
+async def compare(
+    reader: MessageReader, start: float, fates: Fates, portal: int, *, repair: bool, progress: Progress
+) -> Coverage:
+    """Compares what came since `start` (Unix seconds) with the log of `portal`; `repair` hands over what is missing.
+
+    A message of which no decision is kept is judged by today's rules. Raises as reading does, and `StoreUnavailable`.
+    """
+    coverage = Coverage()
+    async for found in messages_since(reader, start, progress):
+        coverage.seen += 1
+        sighting = await reader.judge(found.fetched)
+        fate = await _fate(sighting, fates, portal)
+        if fate is Outcome.LOG:
+            coverage.logged += 1
+        elif fate is not None:
+            coverage.not_logged[fate] += 1
+        else:
+            message_id = sighting.message.message_id if sighting.message is not None else None
+            coverage.missing.append(
+                Missing(message_id=message_id, folder=found.folder, received=found.fetched.received)
+            )
+            if repair:
+                await reader.take(found.fetched, sighting)
+                await reader.messages.settle()
+                coverage.repaired += 1
+    return coverage
+
+
+async def _fate(sighting: MailboxSighting, fates: Fates, portal: int) -> str | None:
+    """`Outcome.LOG` when it is in the log, a reason when it is rightly not, `None` when it is missing."""
+    fate = await fates.fate(sighting.message) if sighting.message is not None else None
+    if fate is not None or sighting.verdict is None:
+        return fate
+    decision = next((each for each in sighting.verdict.decisions if each.portal == portal), None)
+    if decision is None:
+        return NOBODYS
+    return None if decision.outcome is Outcome.LOG else decision.reason
