@@ -15,11 +15,14 @@ __all__ = ["Capture", "Folder"]
 
 
 class Folder(StrEnum):
-    """Folders of a mailbox whose messages are no correspondence (rules.md 3.7)."""
+    """Folders of a mailbox that say something of their messages: that they are no correspondence (rules.md 3.7), or
+    that the user of the mailbox asks for them to be logged (7.4).
+    """
 
     DRAFTS = "drafts"
     JUNK = "junk"
     TRASH = "trash"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The decision on one message in one portal (rules.md sections 3 to 5): first what it is, then the gate, then whose.
 
 Each step either gives a reason to skip or hands on; the order of the steps is the order of the reasons. What a user
-asked to log by a capture address is decided in `engine.explicit`.
+asked to log, by a capture address or by hand, is decided in `engine.explicit`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.case import Case, Contacts, openers, why_not
 from engine.correspondence import is_list_mail, kinds, why_no_correspondence
 from engine.decision import Decision, Direction, Flag, Outcome, Reason, Source
 from engine.directory import Answer, Contact, Question, Rule, User
-from engine.explicit import decide_copy
+from engine.explicit import decide_by_hand, decide_copy
 from engine.fingerprint import header_print
 from engine.message import Message
 from engine.thread import Joined, join, may_match_yet
@@ -24,6 +24,7 @@ __all__ = ["decide", "decide_each", "needs_proof", "question", "waits_for_parent
 
 PASSING = (Source.GATEWAY, Source.JOURNAL)
 FOLDERS = {Folder.DRAFTS: Reason.DRAFT, Folder.JUNK: Reason.SPAM_FOLDER, Folder.TRASH: Reason.SPAM_FOLDER}
+MAY_LOG_YET = (Reason.PENDING_PARENT, Reason.UNAUTHENTICATED_SENDER)  # when a parent is logged, or a proof is found
 
 
 def question(capture: Capture, message: Message) -> Question:
@@ -65,6 +66,8 @@ def decide(capture: Capture, message: Message, answer: Answer) -> Decision:
     nobody but the portal was sent is a copy and nothing else.
     """
     case = Case.of(capture, message, answer)
+    if capture.folder is Folder.LOG:
+        return _asked_for(case)
     if answer.portal.bcc_address is None or answer.portal.bcc_address not in capture.capture_addresses:
         return _decide(case)
     copy = decide_copy(replace(case, capture=replace(capture, source=Source.BCC)))
@@ -73,6 +76,15 @@ def decide(capture: Capture, message: Message, answer: Answer) -> Decision:
         return copy
     ruled = _decide(case)
     return ruled if ruled.outcome is Outcome.LOG else copy
+
+
+def _asked_for(case: Case) -> Decision:
+    """What lies in the folder for the log: logged by hand, and to whom the rule logs it besides (rules.md 7.4)."""
+    by_hand = decide_by_hand(replace(case, capture=replace(case.capture, source=Source.MANUAL)))
+    ruled = _decide(case)
+    if by_hand.outcome is Outcome.LOG:
+        return by_hand.with_those_of(ruled) if ruled.outcome is Outcome.LOG else by_hand
+    return ruled if ruled.outcome is Outcome.LOG or ruled.reason in MAY_LOG_YET else by_hand
 
 
 def waits_for_parents(decision: Decision, message: Message, answer: Answer) -> bool:
@@ -106,7 +118,7 @@ def _decide(case: Case) -> Decision:
     capture, message, answer = case.capture, case.message, case.answer
     if capture.recipients == ():
         return case.skip(Reason.NOT_DELIVERED)
-    if capture.folder is not None:
+    if capture.folder is not None and capture.folder in FOLDERS:
         return case.skip(FOLDERS[capture.folder])
     if (reason := why_no_correspondence(message)) is not None:
         return case.skip(reason)

@@ -159,6 +159,12 @@ class Decision:
     flags: frozenset[Flag] = frozenset()
     creates: tuple[str, ...] = ()
 
+    def with_those_of(self, other: Decision) -> Decision:
+        """The same log with the contacts and flags of another log of the message besides."""
+        known = {each.id for each in self.contacts}
+        more = (each for each in other.contacts if each.id not in known)
+        return replace(self, contacts=(*self.contacts, *more), flags=self.flags | other.flags)
+
     def skipped(self, reason: Reason) -> Decision:
         """A skip in the place of this log, about the same user and contacts."""
         return replace(self, outcome=Outcome.SKIP, reason=reason, attribution=None, flags=frozenset(), creates=())

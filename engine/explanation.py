@@ -12,7 +12,7 @@ BECAUSE = {
     Reason.REPLY_TO_LOGGED: "{contacts} answers a message that was logged",
     Reason.BCC_ADDRESS: "{user} sent a copy to the portal's BCC address",
     Reason.FORWARDING_ADDRESS: "it was forwarded to the portal's forwarding address",
-    Reason.MANUAL_LOG: "{user} asked for it to be logged",
+    Reason.MANUAL_LOG: "a user asked for it to be logged",
     Reason.NO_EXISTING_CONTACT: "nobody {side} is an existing contact",
     Reason.MODE_REPLIES_ONLY: "{are} but the portal logs replies only and {no_reply}",
     Reason.THREAD_UNPROVEN: "{are} but the portal logs replies only and nothing proves that it answers logged mail",
@@ -44,6 +44,7 @@ BECAUSE = {
 }
 # The same reason, where a decision has more to tell.
 BORROWED = "the login does not belong to the contact whose address is in From"
+NO_ASKER = "whoever asked for it to be logged is no user of the portal"
 UNMATCHED = "somebody answered from another address what was logged with {contacts}"
 REFERRED = "whoever wrote it is no contact, refers to logged mail only in passing, and answers none of it directly"
 HOW = {
@@ -92,6 +93,8 @@ def _reason(decision: Decision) -> str:
     match decision.reason:
         case Reason.UNAUTHENTICATED_SENDER if decision.source in (Source.RELAY, Source.BCC):
             return BORROWED
+        case Reason.CAPTURE_SENDER_NOT_USER if decision.source is Source.MANUAL:
+            return NO_ASKER
         case Reason.REPLY_TO_LOGGED if Flag.UNMATCHED_SENDER in decision.flags:
             return UNMATCHED
         case Reason.THREAD_UNPROVEN if not decision.contacts:

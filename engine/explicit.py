@@ -1,20 +1,22 @@
-"""What a user asks to be logged, under either rule (rules.md 3.3, 7.1 to 7.3): a copy, or a forwarded original.
+"""What a user asks to be logged, under either rule (rules.md 3.3, 7.1 to 7.4): a copy, a forwarded original, or a
+message that lies in the user's mailbox.
 
-The user must be proven: by the login of a relay session, or by the author's domain vouching for the message.
+The user must be proven: by the login of a session, or by the author's domain vouching for the message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.attribution import Attributed, attribute_incoming, attribute_outgoing
-from engine.case import Case, Contacts, openers
+from engine.case import Case, Contacts, openers, why_not
 from engine.correspondence import is_list_mail, kinds, why_no_correspondence
 from engine.decision import Attribution, Decision, Direction, Flag, Reason
 from engine.directory import Contact, User
+from engine.thread import join
 
-__all__ = ["Refusal", "Sender", "decide_copy", "decide_original", "prove_sender"]
+__all__ = ["Refusal", "Sender", "decide_by_hand", "decide_copy", "decide_original", "prove_sender"]
 
 # Local parts that nobody reads: a contact made of one would be no contact.
 NO_REPLY = ("noreply", "no-reply", "no_reply", "donotreply", "do-not-reply", "do_not_reply", "mailer-daemon", "bounce")
@@ -31,7 +33,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why somebody may not use a capture address, and who it is, where that is proven."""
+    """Why somebody may not ask for a message to be logged, and who it is, where that is proven."""
 
     reason: Reason
     user: User | None = None
@@ -92,25 +94,57 @@ def decide_original(case: Case, forwarder: User, *, is_attached: bool) -> Decisi
         return case.skip(reason, None, forwarder)
     if not parties.authors:
         return case.skip(Reason.FORWARD_NOT_PARSED, None, forwarder)
-    is_outgoing = any(parties.is_user(each) for each in parties.authors)
-    direction = Direction.OUTGOING if is_outgoing else Direction.INCOMING
-    if not is_outgoing and is_list_mail(case.message) and not any(parties.is_user(each) for each in parties.headers):
-        return case.skip(Reason.LIST_MAIL, direction, forwarder)
-    others = parties.headers if is_outgoing else parties.authors
-    found = _find(case, forwarder, others, may_create=case.answer.portal.switches.forward_creates_contacts)
+    direction = _direction(case)
+    found, flags = _seek(case, forwarder, direction, may_create=case.answer.portal.switches.forward_creates_contacts)
     if found.reason is not None:
         return case.skip(found.reason, direction, forwarder, found.contacts)
-    if case.never_log_bars_message():
-        return case.skip(Reason.NEVER_LOG_MESSAGE_SCOPE, direction, forwarder, found.contacts)
-    flags, switched_off = kinds(case.message, case.answer.portal.switches)
-    if switched_off is not None:
-        return case.skip(switched_off, direction, forwarder, found.contacts)
     if not is_attached:
         flags |= {Flag.UNVERIFIED_FORWARD}
     user, attribution = _whose(case, found.contacts, forwarder, direction, is_claim=not is_attached)
     return case.log(
         Reason.FORWARDING_ADDRESS, direction, user, attribution, found.contacts, flags, creates=found.creates
     )
+
+
+def decide_by_hand(case: Case) -> Decision:
+    """A message that the user of the mailbox it lies in asks to be logged (7.4): as if it had been seen on its way, to
+    contacts that there are. None is made: who wants that has the capture addresses.
+    """
+    if (reason := why_no_correspondence(case.message)) is not None:
+        return case.skip(reason)
+    if not case.parties.authors:
+        return case.skip(Reason.UNPARSEABLE)
+    direction = _direction(case)
+    asking = _who_asks(case)
+    if isinstance(asking, Refusal):
+        return case.skip(asking.reason, direction, asking.user)
+    found, flags = _seek(case, asking, direction, may_create=False)
+    if found.reason is not None:
+        return case.skip(found.reason, direction, asking, found.contacts)
+    is_outgoing = direction is Direction.OUTGOING
+    attributed = attribute_outgoing(case.parties) if is_outgoing else _attribute_answer(case, found.contacts)
+    if attributed is None:
+        attributed = Attributed(asking, Attribution.CAPTURED_MAILBOX)
+    contacts = case.wanted_by((attributed.user,), found.contacts) if is_outgoing else found.contacts
+    if not contacts:
+        return case.skip(Reason.PERSONAL_NEVER_LOG, direction, attributed.user, found.contacts)
+    if not case.is_authenticated:
+        flags |= {Flag.UNAUTHENTICATED}
+    return case.log(Reason.MANUAL_LOG, direction, attributed.user, attributed.attribution, contacts, flags)
+
+
+def _who_asks(case: Case) -> User | Refusal:
+    """The user of the mailbox; of several who have it by an alias, the first who may."""
+    users = case.parties.users(case.parties.mailbox or "")
+    if not users:
+        return Refusal(reason=Reason.CAPTURE_SENDER_NOT_USER)
+    may = next((each for each in users if each.active and each.personal_email_access), None)
+    return may or Refusal(reason=why_not(users[0]), user=users[0])
+
+
+def _direction(case: Case) -> Direction:
+    is_outgoing = any(case.parties.is_user(each) for each in case.parties.authors)
+    return Direction.OUTGOING if is_outgoing else Direction.INCOMING
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +154,21 @@ class _Found:
     contacts: Contacts
     creates: tuple[str, ...] = ()
     reason: Reason | None = None
+
+
+def _seek(case: Case, user: User, direction: Direction, *, may_create: bool) -> tuple[_Found, frozenset[Flag]]:
+    """Whom the other side of a message gives to log to, and the flags of its kind; or why it is not logged."""
+    parties = case.parties
+    is_outgoing = direction is Direction.OUTGOING
+    if not is_outgoing and is_list_mail(case.message) and not any(parties.is_user(each) for each in parties.headers):
+        return _Found({}, reason=Reason.LIST_MAIL), frozenset()
+    found = _find(case, user, parties.headers if is_outgoing else parties.authors, may_create=may_create)
+    flags, switched_off = kinds(case.message, case.answer.portal.switches)
+    if found.reason is None and case.never_log_bars_message():
+        found = replace(found, reason=Reason.NEVER_LOG_MESSAGE_SCOPE)
+    elif found.reason is None and switched_off is not None:
+        found = replace(found, reason=switched_off)
+    return found, flags
 
 
 def _find(
@@ -174,16 +223,21 @@ def _whose(
     return attributed.user, attributed.attribution
 
 
-def _attribute_received(case: Case, contacts: Contacts) -> Attributed | None:
+def _attribute_answer(case: Case, contacts: Contacts) -> Attributed | None:
+    """Rules.md 5.2, and 5.3 where it answers nothing that was logged."""
+    joined = join(case.message, case.answer.thread, contacts.values(), case.answer.portal.switches)
+    return _attribute_received(case, contacts, parent=joined.parent if joined is not None else None)
+
+
+def _attribute_received(case: Case, contacts: Contacts, *, parent: User | None = None) -> Attributed | None:
     """Rules.md 5.3. A personal list takes its user out here, too (3.4)."""
     parties = case.parties
     address, contact = next(iter(contacts.items()), (parties.authors[0], None))
-    users = parties.all_users()
     owner = case.answer.owners.get(contact.owner) if contact is not None and contact.owner is not None else None
-    candidates = users if owner is None else (*users, owner)
+    candidates = (*parties.all_users(), *(each for each in (owner, parent) if each is not None))
     blocking = frozenset(each.id for each in candidates if case.blocks(each, address, contact))
     eligible = [each for each in openers(parties) if each.id not in blocking]
-    return attribute_incoming(parties, contact, eligible, blocking=blocking)
+    return attribute_incoming(parties, contact, eligible, blocking=blocking, parent=parent)
 
 
 def _is_no_reply(address: str) -> bool:
