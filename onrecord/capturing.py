@@ -43,6 +43,7 @@ async def capturing(
                 deadlines=settings.deadlines,
                 hash_key=hash_key,
                 tasks=tasks,
+                log_folder=settings.capture.log_folder,
             )
             looking = tasks.create_task(captures.keep_looking())
             yield captures

@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from certs import CertificatePair
 from engine.secret import Secret
 from onrecord.oauth.issuer import Issuer, is_safe_endpoint, with_defaults
+from proxy.capture import LOG_FOLDER
+from proxy.folder_names import folder_named
 from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.notices import NoticeOptions
 from proxy.recorder import RecorderOptions
@@ -28,6 +30,8 @@ from store.key_ring import KeyRing
 
 __all__ = ["Settings", "SettingsError", "config_path", "load"]
 
+# Where mail lies that nobody has asked to be logged. Drafts, Junk and Trash are known by `folder_named`.
+USUAL_FOLDERS = frozenset(("inbox", "sent", "sent items", "sent messages", "sent mail", "archive", "all mail"))
 UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
 HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -58,9 +62,10 @@ class TlsSettings(_Section):
 
 
 class CaptureSettings(_Section):
-    """What a failing capture does to mail."""
+    """What a failing capture does to mail, and the mailbox folder by which users ask for a log; "" for none."""
 
     policy: CapturePolicy = CapturePolicy.OPEN
+    log_folder: Annotated[str, Field(max_length=255)] = LOG_FOLDER
 
 
 class DnsSettings(_Section):
@@ -334,12 +339,26 @@ def _check_general(settings: Settings) -> list[str]:
     for name, number in asdict(settings.limits).items():
         if number <= 0:
             troubles.append(f"limits.{name} = {number!r}: must be more than 0")
+    if (trouble := _why_not_for_log(settings.capture.log_folder)) is not None:
+        troubles.append(f"capture.log_folder = {settings.capture.log_folder!r}: {trouble}")
     for each in settings.dns.nameservers:
         if not _is_nameserver(each):
             troubles.append(
                 f'dns.nameservers: {each!r} is none; write an address such as "192.0.2.1" or "192.0.2.1:53"'
             )
     return troubles
+
+
+def _why_not_for_log(name: str) -> str | None:
+    """Why the folder for the log cannot be called so. What lies in it is logged, so it must be no usual one."""
+    if name and not name.strip():
+        return 'is blank; write a name such as "Log to CRM", or "" for no such folder'
+    if not name.isprintable():
+        return "has characters that no mailbox name has; write a name such as 'Log to CRM'"
+    folder = folder_named(name)
+    if folder is not None or " ".join(name.split()).casefold() in USUAL_FOLDERS:
+        return "is a folder that mailboxes have anyway; write a name of its own, such as 'Log to CRM'"
+    return None
 
 
 def _check_notices(settings: Settings) -> list[str]:

@@ -23,6 +23,7 @@ from engine.directory import Question
 from engine.message import Message
 from proxy.content import Content, Held
 from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.recent import RecentMessages
 from proxy.seen import SeenMessages
 from proxy.sighting import Sighting, address_of
 from proxy.smtp.reply import Reply
@@ -32,10 +33,11 @@ from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
 from store.spool import Spool
 
-__all__ = ["UNDECIDED_MEMORY", "Captures"]
+__all__ = ["LOG_FOLDER", "UNDECIDED_MEMORY", "Captures"]
 
 log = structlog.get_logger("capture")
 
+LOG_FOLDER = "Log to CRM"
 UNDECIDED_MEMORY = 1024 * 1024  # a message that is not decided yet goes to no file below this
 ASK_SECONDS = 2.0  # a store that is slower than this counts as away
 LOOK_SECONDS = 1.0  # how late a change that was made on another node is noticed, at most
@@ -45,7 +47,8 @@ AWAY_SECONDS = 10.0  # how long it then is not asked about recipients, so that a
 class Captures:
     """Makes the taps of one relay process, and holds what its sessions share.
 
-    `watched` is what the messages of watched mailboxes take at present, `seen` which of them are done with.
+    `watched` is what the messages of watched mailboxes take at present, `seen` which of them are done with, `recent`
+    those that their readers may ask for yet. `log_folder` is the name of the mailbox folder for the log, "" for none.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Captures:
         deadlines: Deadlines,
         hash_key: bytes,
         tasks: asyncio.TaskGroup,
+        log_folder: str = LOG_FOLDER,
     ) -> None:
         self.spool = spool
         self.directory = directory
@@ -68,7 +72,9 @@ class Captures:
         self.counts: Counter[str] = Counter()
         self.hash_key = hash_key
         self.verdicts = Verdicts(directory, hash_key)
+        self.log_folder = log_folder
         self.seen = SeenMessages()
+        self.recent = RecentMessages()
         self.watched = Held()
         self._ask_again_at = float("-inf")
         self._prefix = os.urandom(12).hex()

@@ -1,4 +1,4 @@
-"""Which folder a mailbox is by its name, where no server says so (RFC 6154 §2).
+"""Which folder a mailbox is by its name, where no server says so (RFC 6154 §2), and which is the one for the log.
 
 Providers without SPECIAL-USE, and clients that never ask for it, are common; drafts and spam must not be taken for
 correspondence because of that. The names are those that mail clients and servers give in their own languages.
@@ -11,10 +11,11 @@ import unicodedata
 
 from engine.capture import Folder
 
-__all__ = ["folder_called", "folder_named"]
+__all__ = ["folder_called", "folder_named", "folder_of"]
 
 MAX_NAME = 1024  # characters of a name that are looked at
 # RFC 9051 §5.1.1: any character may divide the levels of a hierarchy; these do.
+DIVIDERS = "/.\\"
 LEVELS = re.compile(r"[/.\\]")
 # What waits to be sent is no mail yet either.
 NAMES = {
@@ -38,6 +39,25 @@ NAMES = {
         удалённые, кошик, видалені, çöp, çöp kutusu, silinmiş öğeler, ゴミ箱, 削除済みアイテム, 已删除邮件,
         已删除, 废件箱, 垃圾桶, gelöschte, papirkorg, ごみ箱, 已刪除的郵件, 废纸篓""",
 }
+
+
+def folder_of(mailbox: str, use: Folder | None, *, log_folder: str) -> Folder | None:
+    """The folder that a mailbox of that decoded name is. `use` is what its server says of it, and counts first.
+
+    `log_folder` names the one for the log, "" that there is none. What lies in Drafts, Junk or Trash is not that one:
+    whoever deletes the folder asks for nothing.
+    """
+    if (folder := use or folder_named(mailbox)) is not None:
+        return folder
+    return Folder.LOG if _is_named(mailbox, log_folder) else None
+
+
+def _is_named(mailbox: str, wanted: str) -> bool:
+    """Whether the last level of the name is `wanted`, which may hold what elsewhere divides levels."""
+    if not wanted or len(mailbox) > MAX_NAME:
+        return False
+    name, wanted = _form(mailbox), _form(wanted)
+    return name == wanted or (name.endswith(wanted) and name[-len(wanted) - 1] in DIVIDERS)
 
 
 def folder_named(mailbox: str) -> Folder | None:

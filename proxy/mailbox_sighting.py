@@ -79,12 +79,15 @@ class MailboxSighting:
 
     # -- as a spool entry ---------------------------------------------------------------------------------------------
 
-    def key(self, hash_key: bytes, size: int) -> str:
+    def key(self, hash_key: bytes, size: int, *, uidvalidity: int | None = None, uid: int | None = None) -> str:
         """The capture key. The same message in the same mailbox has the same one, whoever sees it and however often,
         so that the log takes no notice when it is seen again; unless it was moved out of Junk, Trash or Drafts.
+
+        In the folder for the log each copy has its own, because putting one there is asking once more.
         """
         mailbox, folder = canonical(self.mailbox), self.folder or ""
-        return keyed_hash(hash_key, f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}")[:KEY_LENGTH]
+        copy = f"\n{uidvalidity}\n{uid}" if self.folder is Folder.LOG and uid is not None else ""
+        return keyed_hash(hash_key, f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}{copy}")[:KEY_LENGTH]
 
     def facts(self, hash_key: bytes, *, has_content: bool) -> dict[str, Any]:
         """What its entry says. Where it is open and there is content, there are no decisions: the recorder makes them.

@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from proxy.imap.watch import Place
 
-__all__ = ["SeenMessages"]
+__all__ = ["SeenMessages", "mailbox_key"]
 
 MOST_RANGES = 10_000  # of one process, some 500 octets each at worst; a mailbox that was read from end to end is one
 
@@ -30,7 +30,7 @@ class SeenMessages:
         """Remembers a message; one without UIDVALIDITY cannot be told from others."""
         if place.uidvalidity is None:
             return
-        key = _key(login, place)
+        key = mailbox_key(login, place)
         uids = self._mailboxes.setdefault(key, _Uids())
         self._mailboxes.move_to_end(key)
         before = len(uids)
@@ -44,7 +44,7 @@ class SeenMessages:
         """Whether the message was seen, as far as that is remembered."""
         if place.uidvalidity is None:
             return False
-        uids = self._mailboxes.get(_key(login, place))
+        uids = self._mailboxes.get(mailbox_key(login, place))
         return uids is not None and uid in uids
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class _Uids:
             self._lasts.insert(place, uid)
 
 
-def _key(login: str, place: Place) -> bytes:
-    """Of one length, whatever the client calls its mailboxes."""
+def mailbox_key(login: str, place: Place) -> bytes:
+    """What tells a mailbox of a login from others; of one length, whatever the client calls it."""
     name = f"{login}\n{place.uidvalidity}\n{place.mailbox}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(name, digest_size=16).digest()

@@ -6,12 +6,12 @@ earlier one between the same parties is true again, as long as the directory has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import engine
 from engine.address import canonical
-from engine.capture import Capture
+from engine.capture import Capture, Folder
 from engine.decision import Decision, Outcome
 from engine.directory import Answer, Question, Rule
 from engine.message import Message
@@ -49,6 +49,7 @@ class Verdict:
     """`values` are the decisions as JSON values, `addresses` keyed hashes of those that are no user's (rules.md 8.2).
 
     `follows_threads` where answers to a message that is not logged may have to find a thread over it.
+    `logs_when_asked` where what is not logged would be, if the user of the mailbox asked for it (7.4).
     """
 
     answers: tuple[Answer, ...]
@@ -57,6 +58,7 @@ class Verdict:
     addresses: list[str]
     follows_threads: bool
     logs: bool
+    logs_when_asked: bool = False
 
 
 class Verdicts:
@@ -99,13 +101,15 @@ class Verdicts:
         decisions = engine.decide_each(capture, message, answers)
         users = {address for answer in answers for address in answer.users}
         outside = {canonical(address) for address in question.addresses} - users
+        logs = any(each.outcome is Outcome.LOG for each in decisions)
         return Verdict(
             answers=answers,
             decisions=decisions,
             values=[each.to_json() for each in decisions],
             addresses=sorted(keyed_hash(self._hash_key, address) for address in outside),
             follows_threads=any(each.portal.rule is Rule.REPLIES_ONLY for each in answers),
-            logs=any(each.outcome is Outcome.LOG for each in decisions),
+            logs=logs,
+            logs_when_asked=not logs and _logs_when_asked(capture, message, answers),
         )
 
     def remember(self, capture: Capture, message: Message, verdict: Verdict) -> None:
@@ -114,6 +118,14 @@ class Verdicts:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
             self._remembered[_what_decides(capture, message)] = verdict
+
+
+def _logs_when_asked(capture: Capture, message: Message, answers: tuple[Answer, ...]) -> bool:
+    """Asked of what is seen in mailboxes, and only where it names a contact at all, because most mail does not."""
+    if capture.mailbox is None or capture.folder is Folder.LOG or not any(each.contacts for each in answers):
+        return False
+    decisions = engine.decide_each(replace(capture, folder=Folder.LOG), message, answers)
+    return any(each.outcome is Outcome.LOG for each in decisions)
 
 
 def _what_decides(capture: Capture, message: Message) -> object:

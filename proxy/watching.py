@@ -2,12 +2,15 @@
 
 What is wanted is decided when a header section is known, by the rule that holds for the relay. Nothing waits for it: a
 message whose verdict must be asked for goes on, and so does one that could not be kept. What is not remembered as seen
-is taken when it is read the next time.
+is taken when it is read the next time. Of what is put into the folder for the log without its octets, that is logged
+which is at hand because its reader had it (`proxy.recent`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ from engine.directory import Question
 from engine.message import Message
 from proxy.capture import UNDECIDED_MEMORY, Captures
 from proxy.content import Content
-from proxy.folder_names import folder_named
+from proxy.folder_names import folder_of
+from proxy.imap.message import Message as Passing
+from proxy.imap.sequence_set import numbers_of
 from proxy.imap.watch import Appended, CopiedToLog, HeaderSeen, Place, Seen, Unobservable
 from proxy.mailbox_sighting import MailboxSighting
+from proxy.recent import RecentMessage
 from proxy.verdict import Verdict
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
@@ -40,6 +46,7 @@ PROCESS_MESSAGES = 4000
 # so many files they are gaps.
 PROCESS_OCTETS = 16 * 1024 * 1024
 PROCESS_FILES = 200
+MOST_COPIES = 1000  # of one command, that are looked for
 DRAFT = "\\draft"
 
 
@@ -49,7 +56,7 @@ class MailboxWatcher:
     `login` is an address, the provider's domain completed. One that no portal knows is not watched.
     """
 
-    __slots__ = ("_is_closed", "_question", "_told", "captures", "login", "session", "under_way")
+    __slots__ = ("_asked", "_is_closed", "_question", "_told", "captures", "login", "session", "under_way")
 
     def __init__(self, captures: Captures, session_id: str, login: str) -> None:
         self.captures = captures
@@ -57,7 +64,9 @@ class MailboxWatcher:
         self.login = login
         self.under_way = 0
         self._told: set[str] = set()
+        self._asked: dict[tuple[Place, int], tuple[Place, int | None]] = {}
         self._is_closed = False
+        captures.recent.enter(login)
         self._question = Question(login=login, addresses=frozenset((login,)))
         if captures.directory.answer(self._question) is None:
             captures.tasks.create_task(self._ask())
@@ -73,17 +82,20 @@ class MailboxWatcher:
 
     def close(self) -> None:
         """The session is over. What was seen to its end still goes to the log."""
-        self._is_closed = True
+        if not self._is_closed:
+            self._is_closed = True
+            self.captures.recent.leave(self.login)
 
     # -- as the passage tells it --------------------------------------------------------------------------------------
 
     def is_known(self, place: Place, uid: int) -> bool:
-        """Whether this process has handed the message to the spool (`proxy.seen`)."""
-        return self.captures.seen.has(self.login, place, uid)
+        """Whether this process has handed the message to the spool (`proxy.seen`), or has it at hand."""
+        captures = self.captures
+        return captures.seen.has(self.login, place, uid) or captures.recent.get(self.login, place, uid) is not None
 
     def is_for_log(self, mailbox: str) -> bool:
-        """No folder is: only what the rule says is logged."""
-        return False
+        """Whether the user asks for what is put there to be logged (rules.md 7.4)."""
+        return folder_of(mailbox, None, log_folder=self.captures.log_folder) is Folder.LOG
 
     def watch(self, place: Place) -> MessageWatch | None:
         """A watch for a message that begins to pass, where somebody may want it."""
@@ -92,7 +104,7 @@ class MailboxWatcher:
         if self.under_way >= SESSION_MESSAGES or self.captures.watched.messages >= PROCESS_MESSAGES:
             self.lose("too_many_messages")
             return None
-        return MessageWatch(self, place.folder or folder_named(place.mailbox))
+        return MessageWatch(self, folder_of(place.mailbox, place.folder, log_folder=self.captures.log_folder))
 
     def tell(self, event: HeaderSeen | CopiedToLog | Unobservable) -> None:
         """Counts what concerns no single message. A header section alone is logged when its message is read."""
@@ -100,9 +112,49 @@ class MailboxWatcher:
             case HeaderSeen():
                 self.captures.counts["header_only"] += 1
             case CopiedToLog():
-                self.lose("copied_to_log")
+                self._log_copies(event)
             case Unobservable():
                 self.lose(event.why)
+
+    def _log_copies(self, event: CopiedToLog) -> None:
+        """Logs the messages that are at hand, as if they had passed on their way to the folder."""
+        try:
+            pairs = list(islice(_pairs(event), MOST_COPIES + 1))
+        except ValueError:
+            pairs = []
+        is_all = 0 < len(pairs) <= MOST_COPIES
+        for uid, log_uid in pairs[:MOST_COPIES]:
+            message = self.captures.recent.get(self.login, event.place, uid)
+            if message is not None:
+                self._pass(message, event.log, log_uid)
+            elif self.under_way and len(self._asked) < MOST_COPIES:  # it may be among those that wait for a verdict
+                self._asked[event.place, uid] = event.log, log_uid
+            else:
+                is_all = False
+        if not is_all:
+            self.lose("copied_to_log")
+
+    def hold(self, ended: Seen | Appended, octets: bytes) -> None:
+        """A message that its reader may ask for, or has asked for already."""
+        message = RecentMessage(octets, ended.flags)
+        self.captures.recent.add(self.login, ended.place, ended.uid, message)
+        asked = self._asked.pop((ended.place, ended.uid), None) if ended.uid is not None else None
+        if asked is not None:
+            self._pass(message, *asked)
+
+    def finish(self) -> None:
+        """A message is done with. When none is left, nothing comes any more of what was asked for."""
+        self.under_way -= 1
+        if not self.under_way and self._asked:
+            self._asked.clear()
+            self.lose("copied_to_log")
+
+    def _pass(self, message: RecentMessage, place: Place, uid: int | None) -> None:
+        watch = self.watch(place)
+        if watch is not None:
+            passing = Passing(watch, self.captures.limits.header_section)
+            passing.feed(message.octets)
+            passing.end(Seen(place, uid, message.flags, len(message.octets)))
 
     def _may_concern_somebody(self) -> bool:
         answers = self.captures.directory.answer(self._question)
@@ -130,6 +182,7 @@ class MessageWatch:
         "_ended",
         "_has_file",
         "_is_over",
+        "_is_spare",
         "_keeps",
         "_octets",
         "_sighting",
@@ -146,6 +199,7 @@ class MessageWatch:
         self._octets = 0
         self._has_file = False
         self._keeps = True
+        self._is_spare = False
         self._asking = False
         self._ended: Seen | Appended | None = None
         self._is_over = False
@@ -185,7 +239,12 @@ class MessageWatch:
 
     def _decided(self, verdict: Verdict) -> None:
         self._sighting.verdict = verdict
-        if not self._sighting.is_wanted:
+        if self._sighting.is_wanted:
+            return
+        # What its reader may ask for yet is held a while, but not on disk.
+        may_ask = verdict.logs_when_asked and bool(self._captures.log_folder)
+        self._is_spare = may_ask and self._content.file is None and self._has_room_to_spare(0)
+        if not self._is_spare:
             self._drop()
 
     def _drop(self) -> None:
@@ -198,6 +257,9 @@ class MessageWatch:
         if not self._keeps:
             return False
         content, watched = self._content, self._captures.watched
+        if self._is_spare and not self._has_room_to_spare(len(octets)):
+            self._drop()
+            return False
         memory = self._captures.limits.capture_memory if self._sighting.verdict is not None else UNDECIDED_MEMORY
         if watched.octets + len(octets) > PROCESS_OCTETS:
             memory = 0
@@ -206,6 +268,10 @@ class MessageWatch:
         content.add(octets, memory=memory)
         self._account()
         return content.trouble is None
+
+    def _has_room_to_spare(self, more: int) -> bool:
+        is_small = self._content.in_memory + more <= self._captures.limits.capture_memory
+        return is_small and self._captures.watched.octets + more <= PROCESS_OCTETS
 
     def _account(self) -> None:
         """Tells all that are watched what this one holds."""
@@ -230,25 +296,37 @@ class MessageWatch:
 
     def _settle(self, ended: Seen | Appended) -> None:
         try:
-            if DRAFT in (ended.flags or ()) and self._sighting.folder is None:
+            if DRAFT in (ended.flags or ()) and self._sighting.folder in (None, Folder.LOG):
                 self._sighting.move(Folder.DRAFTS, self._captures.verdicts)
             if self._sighting.is_wanted:
                 self._put(ended)
             else:
+                octets = self._content.octets() if self._is_spare and self._keeps else None
                 self._drop()
-                self._note_skip(ended)
+                self._hold(ended, octets)
+                self._note_skip(ended, is_held=octets is not None)
         except Exception as error:  # as in header_section
             self._captures.tell_failure(error, self._watcher.session)
             self.discard()
 
-    def _note_skip(self, ended: Seen | Appended) -> None:
+    def _note_skip(self, ended: Seen | Appended, *, is_held: bool) -> None:
         if self._sighting.is_nobodys:
             self._captures.counts["unconcerned"] += 1
         else:
             self._captures.counts["skipped"] += 1
             self._captures.spool.note(self._entry(EntryKind.NOTE, ended))
-            self._remember(ended)
+            if not is_held:  # once it is forgotten, it is watched again
+                self._remember(ended)
         self._finish()
+
+    def _hold(self, ended: Seen | Appended, octets: bytes | None) -> None:
+        """Holds the message for its reader, who may ask for it by hand."""
+        captures, verdict = self._captures, self._sighting.verdict
+        may_ask = verdict is not None and (verdict.logs or verdict.logs_when_asked) and bool(captures.log_folder)
+        if not may_ask or octets is None or self._sighting.folder is Folder.LOG:
+            return
+        if len(octets) <= captures.limits.capture_memory:
+            self._watcher.hold(ended, octets)
 
     def _put(self, ended: Seen | Appended) -> None:
         self._content.flush()
@@ -259,14 +337,16 @@ class MessageWatch:
             return
         file = self._content.file
         path = file.path if file is not None else None
-        entry = self._entry(EntryKind.MESSAGE, ended, content=self._content.octets(), content_file=path)
+        octets = self._content.octets()
+        entry = self._entry(EntryKind.MESSAGE, ended, content=octets, content_file=path)
         self._content.release()  # the entry has it; it counts until the spool has it too
-        self._captures.spool.put(entry, lambda error: self._stored(ended, error), file)
+        self._captures.spool.put(entry, lambda error: self._stored(ended, octets, error), file)
 
-    def _stored(self, ended: Seen | Appended, error: Exception | None) -> None:
+    def _stored(self, ended: Seen | Appended, octets: bytes | None, error: Exception | None) -> None:
         if error is None:
             self._captures.counts["captured"] += 1
             self._remember(ended)
+            self._hold(ended, octets)
         else:
             self._leave_gap(ended, error)
             self._content.discard()
@@ -290,7 +370,7 @@ class MessageWatch:
     ) -> Entry:
         key = self._captures.hash_key
         return Entry(
-            key=self._sighting.key(key, ended.size),
+            key=self._sighting.key(key, ended.size, uidvalidity=ended.place.uidvalidity, uid=ended.uid),
             at=time.time(),
             kind=kind,
             facts=self._sighting.facts(key, has_content=kind is EntryKind.MESSAGE) | (more or {}),
@@ -305,6 +385,17 @@ class MessageWatch:
     def _finish(self) -> None:
         if not self._is_over:
             self._is_over = True
-            self._watcher.under_way -= 1
+            self._watcher.finish()
             self._captures.watched.messages -= 1
         self._account()
+
+
+def _pairs(event: CopiedToLog) -> Iterator[tuple[int, int | None]]:
+    """The messages that were copied, each with its UID in the folder for the log, where told.
+
+    Raises `ValueError` where it was not told which messages.
+    """
+    if event.uids is None:
+        raise ValueError("not told which")
+    log_uids = numbers_of(event.log_uids) if event.log_uids is not None else repeat(None)
+    return zip(numbers_of(event.uids), log_uids, strict=False)

@@ -75,7 +75,8 @@ class HeaderSeen:
 class CopiedToLog:
     """Messages were copied or moved to a folder for the log.
 
-    `uids` and `log_uids` are sequence sets as written; `None` where they were not told. A set may be of any size.
+    `uids` and `log_uids` are sequence sets as written, in the same order; `None` where they were not told. A set may be
+    of any size.
     """
 
     place: Place

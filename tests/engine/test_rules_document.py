@@ -13,6 +13,7 @@ from people import ANN, BCC, USERS, answer, mail, portal, relayed, seen, thread
 
 from engine import decide, explain
 from engine.address import MAX_ADDRESS, MAX_ADDRESSES
+from engine.capture import Folder
 from engine.decision import Attribution, Flag, Reason, Source
 from engine.directory import NeverLogScope, Rule, Switches
 from engine.message import MAX_PARENTS
@@ -139,11 +140,13 @@ def test_limits_stand_as_they_are() -> None:
 @pytest.mark.parametrize(("message", "cells"), table("message").items(), ids=lambda each: str(each)[:60])
 def test_the_example_comes_out_as_it_is_told(message: str, cells: list[str]) -> None:
     rule, sentence = cells
-    match = re.fullmatch(r"(login|mailbox) (\w+): (\w+) to (.+?)(, copied|, answering)?, `\w+`", message)
+    match = re.fullmatch(r"(login|mailbox) (\w+): (\w+) to (.+?)(, copied|, answering|, filed)?, `\w+`", message)
     assert match is not None
     to = [NAMES[each] for each in match[4].split(", ")]
     captures = [BCC] if match[5] == ", copied" else []
-    capture = relayed(NAMES[match[2]], *to, captures=captures) if match[1] == "login" else seen(NAMES[match[2]])
+    folder = Folder.LOG if match[5] == ", filed" else None
+    is_login = match[1] == "login"
+    capture = relayed(NAMES[match[2]], *to, captures=captures) if is_login else seen(NAMES[match[2]], folder=folder)
     known = thread(ANN) if match[5] == ", answering" else None
     decision = decide(capture, mail(NAMES[match[3]], *to), answer(portal(Rule(rule.strip("`"))), thread=known))
     assert explain(decision) == sentence

@@ -61,3 +61,17 @@ class TestWhatIsOfferedBeforeTheLogin:
 
     def test_is_the_least_until_all_were_seen(self) -> None:
         assert common_offer([]) == UNLEARNED
+
+
+def test_the_folder_for_the_log_has_a_name_unless_it_is_taken_away(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")).capture.log_folder == "Log to CRM"
+    for name in ("", "Für die Akte", "Log v1.0"):
+        assert load(written(tmp_path, f'[capture]\nlog_folder = "{name}"\n')).capture.log_folder == name
+
+
+@pytest.mark.parametrize(
+    "name", ["INBOX", " inbox ", "Sent", "Drafts", "Papierkorb", "Spam", "Trash/Log", "  ", "a\\nb", "x" * 256]
+)
+def test_a_folder_in_which_mail_lies_anyway_is_not_for_the_log(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=r"capture\.log_folder"):
+        load(written(tmp_path, f'[capture]\nlog_folder = "{name}"\n'))

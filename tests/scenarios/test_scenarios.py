@@ -125,6 +125,8 @@ async def _happen(
             people.remove(row.address(address))
         case {"stop": True}:
             await Corrections(relay.database, relay.directory).stop_thread((await relay.emails())[-1].id)
+        case {"deleted": _}:
+            pass  # nobody who fills the spool sees it; `tests/watching` lets a client do it
         case _:
             await row.change(relay.directory, step)
             people |= {step["contact"]} if "contact" in step else set()
@@ -274,7 +276,7 @@ async def _check_log(row: Row, relay: InProcess) -> None:
         return
     email = await _record_of(row, relay, emails)
     assert (email.reason, email.direction, email.attribution) == (
-        expected.reason,
+        row.get("record_reason", expected.reason),
         expected.direction,
         expected.attribution,
     )
@@ -411,9 +413,8 @@ async def test_no_row_says_anything_about_another_portal(row: Row, directories: 
     assert {each.portal for each in decisions if each.outcome is Outcome.LOG} <= {HOME}
 
 
-def test_the_rows_show_every_reason_that_mail_can_have_now() -> None:
-    shown = {row.get("reason") for row in ROWS}
-    assert set(Reason) - shown == {Reason.MANUAL_LOG}
+def test_the_rows_show_every_reason() -> None:
+    assert {row.get("reason") for row in ROWS} - {None} == set(Reason)
 
 
 def test_the_rows_show_every_attribution() -> None:

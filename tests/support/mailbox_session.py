@@ -95,6 +95,11 @@ class MailboxSession:
         told = f"[APPENDUID 7 {uid}] " if uid is not None else ""
         self.provider(f"d {'OK' if ok else 'NO'} {told}done\r\n".encode())
 
+    def delete_all(self) -> None:
+        """The client deletes all messages of the selected mailbox, which has one."""
+        self.client(b"f STORE 1:* +FLAGS.SILENT (\\Deleted)\r\ng EXPUNGE\r\n")
+        self.provider(b"f OK done\r\n* 1 EXPUNGE\r\ng OK done\r\n")
+
     def close(self) -> None:
         """Both sides hang up."""
         self.passage.client_lost()

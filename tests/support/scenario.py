@@ -41,7 +41,7 @@ MAIL_KEYS = frozenset((
 ))
 ROW_KEYS = MAIL_KEYS | EXPECTED_KEYS | frozenset((
     "id", "shows", "rule", "times", "portal", "users", "contacts_besides", "before", "after", "at_first",
-    "also", "elsewhere", "record_flags", "records", "captures", "date", "refused_by_directory",
+    "also", "elsewhere", "record_flags", "record_reason", "records", "captures", "date", "refused_by_directory",
 ))
 # fmt: on
 SIGNERS: dict[str, Signer] = {}

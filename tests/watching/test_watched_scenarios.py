@@ -24,7 +24,7 @@ from store.erasure import Erasure
 ROWS = read_rows(Path(__file__).parents[1] / "scenarios" / "rows.toml")
 HOME = 1
 UIDS = itertools.count(1)
-USES = {None: "INBOX", "drafts": "Drafts", "junk": "Junk", "trash": "Trash"}
+USES = {None: "INBOX", "drafts": "Drafts", "junk": "Junk", "trash": "Trash", "log": "INBOX.Log to CRM"}
 
 
 def steps_of(row: Row) -> list[Mapping[str, Any]]:
@@ -70,7 +70,8 @@ async def test_the_message_is_decided_as_the_row_says(row: Row, tmp_path: Path, 
         assert [Expected.of(Decision.from_json(each.value)) for each in decisions] == (
             [expected] * times if expected.decision != "none" else []
         )
-        assert {each.source for each in decisions} <= {"imap_proxy"}
+        by_hand = row.path == "M" and row.get("folder") == "log"
+        assert {each.source for each in decisions} <= {"manual" if by_hand else "imap_proxy"}
         emails = await node.emails()
         assert len(emails) == row.get("records", int(expected.decision == "log"))
         if expected.decision == "log":
@@ -81,7 +82,7 @@ async def check_record(row: Row, node: InProcess, decisions: list[Any]) -> None:
     expected, (record,) = row.expected, {each.email for each in decisions}
     (email,) = [each for each in await node.emails() if each.id == record]
     assert (email.reason, email.direction, email.attribution) == (
-        expected.reason, expected.direction, expected.attribution
+        row.get("record_reason", expected.reason), expected.direction, expected.attribution
     )  # fmt: skip
     assert set(email.flags) == expected.flags | set(row.get("record_flags", ()))
     async with node.database.read() as connection:
@@ -110,6 +111,11 @@ async def happen(row: Row, step: Mapping[str, Any], node: InProcess, number: int
             await erasure.erase(await node.directory.portal("P1"), row.address(address))
         case {"stop": True}:
             await Corrections(node.database, node.directory).stop_thread((await node.emails())[-1].id)
+        case {"deleted": name}:
+            session = MailboxSession(node.captures, row.address(name))
+            session.select()
+            session.delete_all()
+            session.close()
         case _:
             await row.change(node.directory, step)
 
