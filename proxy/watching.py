@@ -99,7 +99,10 @@ class MailboxWatcher:
 
     def watch(self, place: Place) -> MessageWatch | None:
         """A watch for a message that begins to pass, where somebody may want it."""
-        if self._is_closed or not self._may_concern_somebody():
+        return None if self._is_closed else self._begin(place)
+
+    def _begin(self, place: Place) -> MessageWatch | None:
+        if not self._may_concern_somebody():
             return None
         if self.under_way >= SESSION_MESSAGES or self.captures.watched.messages >= PROCESS_MESSAGES:
             self.lose("too_many_messages")
@@ -150,7 +153,8 @@ class MailboxWatcher:
             self.lose("copied_to_log")
 
     def _pass(self, message: RecentMessage, place: Place, uid: int | None) -> None:
-        watch = self.watch(place)
+        """Also when the session is over: then its verdict was late, and what was asked for was not."""
+        watch = self._begin(place)
         if watch is not None:
             passing = Passing(watch, self.captures.limits.header_section)
             passing.feed(message.octets)

@@ -144,8 +144,9 @@ class TestMoving:
         session.append(LOG, TO_KIM, flags="\\Draft")
         assert set(await reasons(node)) == {"draft"}
 
+    @pytest.mark.parametrize("closes", [False, True], ids=["goes on", "is over"])
     async def test_what_waits_for_its_verdict_is_logged_when_it_is_there(
-        self, node: InProcess, monkeypatch: pytest.MonkeyPatch
+        self, node: InProcess, monkeypatch: pytest.MonkeyPatch, closes: bool
     ) -> None:
         gate, ask = asyncio.Event(), node.captures.directory.ask
 
@@ -160,9 +161,12 @@ class TestMoving:
         session.fetch(6, FROM_STRANGER)
         move(session, "5:6", "5:6 1:2")
         assert node.captures.counts["unobservable"] == 0
+        if closes:
+            session.close()
         gate.set()
         assert sorted(await reasons(node)) == ["manual_log", "mode_replies_only", "no_existing_contact"]
         assert node.captures.counts["unobservable"] == 1  # the stranger's
+        assert (node.captures.recent.octets == 0) == closes
 
 
 class TestSaving:
