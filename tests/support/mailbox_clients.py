@@ -24,10 +24,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import aioimaplib
+import imapclient
 import pytest
 from mail_clients import NODE_MODULES, Access
 
-__all__ = ["CLIENTS", "MailboxClient", "livetest", "mbsync", "read_maildir"]
+__all__ = ["CLIENTS", "MOVERS", "MailboxClient", "MailboxMover", "livetest", "mbsync", "read_maildir"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -46,6 +47,15 @@ class MailboxClient:
     programs: tuple[str, ...]
     mechanisms: tuple[str, ...]
     read: Callable[[Access], Awaitable[object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailboxMover:
+    """`move` reads all of INBOX and puts its first message into a mailbox that exists."""
+
+    name: str
+    programs: tuple[str, ...]
+    move: Callable[[Access, str], Awaitable[object]]
 
 
 async def _run(*command: str, standard_input: bytes = b"", environment: dict[str, str] | None = None) -> bytes:
@@ -157,30 +167,34 @@ async def _curl(access: Access) -> object:
 
 async def _mutt(access: Access) -> object:
     """mutt, at a terminal that nobody sits at, copies all mail into a file, flags it and saves one to Sent."""
-    scheme = "imaps" if access.is_implicit else "imap"
-    address = f"{scheme}://{access.login}@localhost:{access.port}"
     with tempfile.TemporaryDirectory(prefix="onrecord-mutt-") as folder:
-        settings = Path(folder) / "muttrc"
-        settings.write_text(
-            dedent(
-                f"""
-                set imap_user = "{access.login}" imap_pass = "{access.secret}"
-                set imap_authenticators = "{access.mechanism.lower()}"
-                set imap_qresync = yes imap_condstore = yes imap_deflate = yes imap_idle = yes
-                set ssl_force_tls = yes ssl_starttls = yes
-                set ssl_ca_certificates_file = "{access.pki.ca_file}"
-                set mbox_type = mbox confirmappend = no confirmcreate = no delete = yes quit = yes sleep_time = 0
-                set wait_key = no folder = "{address}/"
-                """
-            )
-        )
         keys = (
             f"<tag-pattern>~A<enter><tag-prefix><copy-message>{folder}/copies<enter>"
             "<first-entry><set-flag>!<save-message>=Sent<enter><sync-mailbox><exit>"
         )
-        command = ("mutt", "-n", "-F", str(settings), "-f", f"{address}/INBOX", "-e", f'push "{keys}"')
-        await _run_at_terminal(command, {"HOME": folder, "TERM": "vt100", "LC_ALL": "C.UTF-8"})
+        await _push(access, Path(folder), keys)
         return (Path(folder) / "copies").read_bytes()
+
+
+async def _push(access: Access, folder: Path, keys: str) -> None:
+    """mutt opens INBOX and is given these keys."""
+    address = f"{'imaps' if access.is_implicit else 'imap'}://{access.login}@localhost:{access.port}"
+    settings = folder / "muttrc"
+    settings.write_text(
+        dedent(
+            f"""
+            set imap_user = "{access.login}" imap_pass = "{access.secret}"
+            set imap_authenticators = "{access.mechanism.lower()}"
+            set imap_qresync = yes imap_condstore = yes imap_deflate = yes imap_idle = yes
+            set ssl_force_tls = yes ssl_starttls = yes
+            set ssl_ca_certificates_file = "{access.pki.ca_file}"
+            set mbox_type = mbox confirmappend = no confirmcreate = no delete = yes quit = yes sleep_time = 0
+            set wait_key = no folder = "{address}/"
+            """
+        )
+    )
+    command = ("mutt", "-n", "-F", str(settings), "-f", f"{address}/INBOX", "-e", f'push "{keys}"')
+    await _run_at_terminal(command, {"HOME": str(folder), "TERM": "vt100", "LC_ALL": "C.UTF-8"})
 
 
 async def _run_at_terminal(command: tuple[str, ...], environment: dict[str, str]) -> None:
@@ -316,6 +330,62 @@ CLIENTS = (
     ),
     MailboxClient(name="imaplib", programs=(), mechanisms=("LOGIN", "PLAIN", "XOAUTH2"), read=_imaplib),
     MailboxClient(name="aioimaplib", programs=(), mechanisms=("LOGIN", "XOAUTH2"), read=_aioimaplib),
+)
+
+
+# -- who moves mail ---------------------------------------------------------------------------------------------------
+
+
+async def _curl_moves(access: Access, mailbox: str) -> None:
+    """curl, which does both over one connection."""
+    address = f"{'imaps' if access.is_implicit else 'imap'}://localhost:{access.port}/INBOX"
+    usual = ("--silent", "--show-error", "--ssl-reqd", "--cacert", str(access.pki.ca_file))
+    login = ("--user", f"{access.login}:{access.secret}")
+    move = ("--next", *usual, *login, "--request", f'UID MOVE 1 "{mailbox}"', address)
+    await _run("curl", *usual, *login, f"{address};UID=[1-2]", *move)
+
+
+async def _mutt_moves(access: Access, mailbox: str) -> None:
+    """mutt, which copies and then expunges. A space in a name would ask it for the next mailbox."""
+    name = mailbox.replace(" ", "<quote-char><space>")
+    with tempfile.TemporaryDirectory(prefix="onrecord-mutt-") as folder:
+        keys = (
+            f"<tag-pattern>~A<enter><tag-prefix><copy-message>{folder}/copies<enter>"
+            f"<first-entry><save-message>={name}<enter><sync-mailbox><exit>"
+        )
+        await _push(access, Path(folder), keys)
+
+
+async def _imapclient_moves(access: Access, mailbox: str) -> None:
+    await asyncio.to_thread(_move_with_imapclient, access, mailbox)
+
+
+def _move_with_imapclient(access: Access, mailbox: str) -> None:
+    context = access.pki.client_context()
+    with imapclient.IMAPClient("localhost", access.port, ssl=True, ssl_context=context, timeout=PATIENCE) as client:
+        client.login(access.login, access.secret)
+        client.select_folder("INBOX")
+        client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"])
+        client.move([1], mailbox)
+
+
+async def _aioimaplib_copies(access: Access, mailbox: str) -> None:
+    client = aioimaplib.IMAP4_SSL("localhost", access.port, ssl_context=access.pki.client_context(), timeout=PATIENCE)
+    await client.wait_hello_from_server()
+    await client.login(access.login, access.secret)
+    await client.select("INBOX")
+    await client.fetch("1:*", "(RFC822)")  # without UIDs: the provider tells them when it has copied
+    await client.fetch("1:*", "(UID BODY.PEEK[])")
+    answer = await client.copy("1", f'"{mailbox}"')
+    assert answer.result == "OK", answer
+    await client.logout()
+
+
+MOVERS = (
+    MailboxMover(name="curl", programs=("curl",), move=_curl_moves),
+    MailboxMover(name="mutt", programs=("mutt",), move=_mutt_moves),
+    MailboxMover(name="IMAPClient", programs=(), move=_imapclient_moves),
+    MailboxMover(name="aioimaplib", programs=(), move=_aioimaplib_copies),
 )
 
 
