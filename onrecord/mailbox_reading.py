@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from engine.capture import Folder
 from engine.decision import Outcome
 from onrecord.capturing import capturing
 from onrecord.connecting import ConnectError, mailbox_provider, provider_context, unreachable
@@ -21,10 +22,12 @@ from onrecord.oauth.client import OAuthClient
 from onrecord.observing import own_deadlines
 from onrecord.settings import Settings
 from proxy.failures import DialError
+from proxy.folder_names import folder_of
 from proxy.imap.own_login import LoginRefused
+from proxy.imap_client.folders import INBOX, Create, List, Subscribe
 from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost
 from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed
-from proxy.mailbox_search import Progress, messages_since
+from proxy.mailbox_search import Progress, messages_since, messages_with_id
 from proxy.mailbox_sighting import MailboxSighting
 from proxy.message_reader import BATCH, MessageReader
 from proxy.observed_message import NotKept, ObservedMessages
@@ -34,7 +37,7 @@ from store.mailboxes import Mailboxes, MailboxRecord
 from store.sealing import Sealer
 from store.spool_reader import generations
 
-__all__ = ["Coverage", "backfill", "compare", "read_mailbox"]
+__all__ = ["Coverage", "backfill", "compare", "log_by_hand", "make_log_folder", "read_mailbox"]
 
 ANSWER_SECONDS = 60.0  # that a server may be silent
 DRAIN_SECONDS = 15.0  # that a recorder which runs may take
@@ -74,7 +77,8 @@ async def read_mailbox(
             trouble = error
         finally:
             client.close()
-    is_recorded = await _drained(captures.spool.home)
+    is_empty = not any(captures.counts[each] for each in ("captured", "skipped", "capture_failed"))
+    is_recorded = is_empty or await _drained(captures.spool.home)
     if trouble is not None:
         raise trouble
     return result, is_recorded
@@ -116,7 +120,7 @@ async def backfill(reader: MessageReader, start: float, progress: Progress) -> C
     counts = reader.messages.captures.counts
     number = 0
     async for found in messages_since(reader, start, progress):
-        await reader.take(found.fetched, await reader.judge(found.fetched))
+        await reader.take(found.fetched, await reader.judge(found.fetched, found.use))
         number += 1
         if number % BATCH == 0:
             await reader.messages.settle()
@@ -124,6 +128,42 @@ async def backfill(reader: MessageReader, start: float, progress: Progress) -> C
     return Counter(
         seen=number, logged=counts["captured"], not_logged=counts["skipped"], failed=counts["capture_failed"]
     )
+
+
+async def log_by_hand(reader: MessageReader, message_id: str) -> bool:
+    """Logs the message with that Message-ID because its user asks for it (rules.md 7.4); whether it was found.
+
+    Raises as reading does, and `StoreUnavailable`.
+    """
+    async for found in messages_with_id(reader, message_id):
+        sighting = await reader.judge(found.fetched, Folder.LOG)
+        if sighting.message is not None and sighting.message.message_id == message_id:
+            await reader.take(found.fetched, sighting)
+            await reader.messages.settle()
+            return True
+    return False
+
+
+async def make_log_folder(reader: MessageReader, name: str) -> str:
+    """Makes the folder by which the user asks for a log, unless it is there, and its name as the server has it.
+
+    Raises as reading does.
+    """
+    client = reader.client
+    listed = (await client.ask(List(client.capabilities))).mailboxes
+    for each in listed:
+        if folder_of(each.name, None, log_folder=name) is Folder.LOG:
+            return each.name
+    delimiter = next((each.delimiter for each in listed if each.name == INBOX), "")
+    try:
+        made = (await client.ask(Create(name))).name
+    except CommandRefused:  # quirk_below_inbox: Courier and others keep all folders below INBOX
+        if not delimiter:
+            raise
+        made = (await client.ask(Create(INBOX + delimiter + name))).name
+    with suppress(CommandRefused):
+        await client.ask(Subscribe(made))
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +198,7 @@ async def compare(
     coverage = Coverage()
     async for found in messages_since(reader, start, progress):
         coverage.seen += 1
-        sighting = await reader.judge(found.fetched)
+        sighting = await reader.judge(found.fetched, found.use)
         fate = await _fate(sighting, fates, portal)
         if fate is Outcome.LOG:
             coverage.logged += 1

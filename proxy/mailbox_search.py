@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from engine.capture import Folder
+from proxy.folder_names import folder_of
 from proxy.imap_client.folders import List, Mailbox, observable
 from proxy.imap_client.messages import Fetched
 from proxy.imap_client.questions import WINDOW, Examine, Search, WithId, newest_window
@@ -23,9 +25,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A message, and the name of the folder it is in."""
+    """A message, the name of the folder it is in, and what that says of it."""
 
     folder: str
+    use: Folder | None
     fetched: Fetched
 
 
@@ -36,23 +39,23 @@ async def messages_since(
 
     Raises `CommandRefused` and `MailboxLost`.
     """
-    async for mailbox, exists in _folders(reader.client):
+    async for mailbox, use, exists in _folders(reader):
         progress(mailbox.name, 0, exists)
         async for left, uids in uids_since(reader.client, exists, start):
             for batch in _batches(uids):
                 for each in await reader.headers(batch):
                     if each.received is None or each.received >= start:
-                        yield Found(mailbox.name, each)
+                        yield Found(mailbox.name, use, each)
             progress(mailbox.name, exists - left, exists)
 
 
 async def messages_with_id(reader: MessageReader, message_id: str) -> AsyncIterator[Found]:
     """What has that Message-ID, given without its brackets. Raises as `messages_since`."""
-    async for mailbox, exists in _folders(reader.client):
+    async for mailbox, use, exists in _folders(reader):
         found = (await reader.client.ask(WithId(message_id))).found if exists else []
         for batch in _batches(found):
             for each in await reader.headers(batch):
-                yield Found(mailbox.name, each)
+                yield Found(mailbox.name, use, each)
 
 
 async def uids_since(client: MailboxClient, exists: int, start: float) -> AsyncIterator[tuple[int, list[int]]]:
@@ -70,14 +73,15 @@ async def uids_since(client: MailboxClient, exists: int, start: float) -> AsyncI
         yield last, found
 
 
-async def _folders(client: MailboxClient) -> AsyncIterator[tuple[Mailbox, int]]:
+async def _folders(reader: MessageReader) -> AsyncIterator[tuple[Mailbox, Folder | None, int]]:
     """Opens one folder after the other; how many messages each has. One that cannot be opened now is left out."""
+    client, log_folder = reader.client, reader.messages.captures.log_folder
     for mailbox in observable((await client.ask(List(client.capabilities))).mailboxes):
         try:
             examined = await client.ask(Examine(mailbox))
         except CommandRefused:
             continue
-        yield mailbox, examined.exists
+        yield mailbox, folder_of(mailbox.name, None, log_folder=log_folder), examined.exists
 
 
 def _batches(uids: list[int]) -> list[list[int]]:

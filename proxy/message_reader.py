@@ -39,10 +39,9 @@ class MessageReader:
             found.append(whole.found[0] if whole.found else each)
         return found
 
-    async def judge(self, fetched: Fetched) -> MailboxSighting:
-        """What is to be done with a message. Raises `StoreUnavailable` too."""
-        folder = Folder.DRAFTS if "\\draft" in fetched.flags else None
-        return await self.messages.judge(fetched.section, folder)
+    async def judge(self, fetched: Fetched, folder: Folder | None = None) -> MailboxSighting:
+        """What is to be done with a message that lies in `folder`. Raises `StoreUnavailable` too."""
+        return await self.messages.judge(fetched.section, Folder.DRAFTS if "\\draft" in fetched.flags else folder)
 
     async def take(self, fetched: Fetched, sighting: MailboxSighting) -> None:
         """Hands a message to the spool, with its body where that is wanted; `messages.settle` waits for that."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from engine.capture import Folder
+from proxy.folder_names import folder_of
 from proxy.imap_client.folders import Mailbox
 from proxy.imap_client.messages import LastUid, Uids
 from proxy.imap_client.questions import Examine
@@ -98,6 +100,12 @@ class FolderReader:
         self.reader.client.clear_news()
         await self._read_new()
 
+    @property
+    def _is_for_log(self) -> bool:
+        """Whether what lies here was put here to be logged, however long ago it came to the mailbox (rules.md 7.4)."""
+        wanted = self.reader.messages.captures.log_folder
+        return folder_of(self.mailbox.name, None, log_folder=wanted) is Folder.LOG
+
     # -- where to go on -----------------------------------------------------------------------------------------------
 
     async def _compare(self, uidvalidity: int) -> None:
@@ -111,7 +119,7 @@ class FolderReader:
                 known,
                 uidvalidity=uidvalidity,
                 uidnext=await self._next(),
-                catch_up_from=min(known.at - SLACK, known.catch_up_from or known.at),
+                catch_up_from=0.0 if self._is_for_log else min(known.at - SLACK, known.catch_up_from or known.at),
             )
         await self._advance(known)
 
@@ -121,7 +129,7 @@ class FolderReader:
             uidvalidity=uidvalidity,
             uidnext=await self._next(),
             since=self.began,
-            catch_up_from=None if self.is_first else self.began,
+            catch_up_from=None if self.is_first else 0.0 if self._is_for_log else self.began,
             at=self.clock(),
         )
 
@@ -205,7 +213,8 @@ class FolderReader:
             self.progress.troubles[self._trouble(uid)] += weight if len(batch) == 1 else 1
 
     async def _read_messages(self, batch: Sequence[int]) -> None:
+        folder = Folder.LOG if self._is_for_log else None
         for each in await self.reader.headers(batch):
-            if each.received is None or each.received >= self._known.since - SLACK:
-                await self.reader.take(each, await self.reader.judge(each))
+            if self._is_for_log or each.received is None or each.received >= self._known.since - SLACK:
+                await self.reader.take(each, await self.reader.judge(each, folder))
         await self.reader.messages.settle()

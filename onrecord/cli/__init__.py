@@ -24,7 +24,7 @@ from onrecord.cli.mailboxes import mailbox
 from onrecord.cli.never_log import never_log
 from onrecord.cli.opening import TROUBLES
 from onrecord.cli.portals import portal, rule
-from onrecord.cli.reading_mailboxes import coverage
+from onrecord.cli.reading_mailboxes import coverage, log
 from onrecord.cli.reevaluating import preview, reevaluate
 from onrecord.cli.running import check, init, sandbox, serve
 from onrecord.cli.users import user
@@ -44,7 +44,7 @@ for running in (init, serve, check, sandbox):
     app.command()(running)
 for group in (portal, rule, user, contact, never_log, mailbox, email, erase):
     app.add_typer(group)
-for looking in (emails, show, decisions, explain, audit, preview, reevaluate, coverage):
+for looking in (emails, show, decisions, explain, audit, preview, reevaluate, coverage, log):
     app.command()(looking)
 
 

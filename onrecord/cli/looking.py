@@ -16,7 +16,7 @@ from onrecord.cli.showing import complain, moment, print_json, print_pairs, prin
 from onrecord.cli.telling import decision_value, email_value, nothing_known, tell
 from store.reading import DecisionRecord, EmailRecord, Explanation, Reading
 
-__all__ = ["decisions", "emails", "explain", "show"]
+__all__ = ["decisions", "emails", "explain", "show", "show_explanation"]
 
 
 def emails(
@@ -134,6 +134,13 @@ def explain(
         return await _reading(opened).explain(home.id, message_id)
 
     found = with_store(context, work)
+    show_explanation(found, as_json=as_json)
+    if found.is_empty:
+        raise typer.Exit(1)
+
+
+def show_explanation(found: Explanation, *, as_json: bool) -> None:
+    """What is known of a message, for people or programs."""
     if as_json:
         print_json(
             {
@@ -155,8 +162,6 @@ def explain(
             )
         for email in found.emails:
             typer.echo(f"\nonrecord show {email.id}")
-    if found.is_empty:
-        raise typer.Exit(1)
 
 
 def _values(records: Sequence[DecisionRecord]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import typer
 from engine.secret import Secret
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import group, moment_given
-from onrecord.cli.reading_mailboxes import Since, backfill_mailbox, mailbox_backfill
+from onrecord.cli.reading_mailboxes import Since, backfill_mailbox, mailbox_backfill, mailbox_log_folder
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
 from onrecord.connecting import ConnectError, Connecting, Wanted
 from store.mailboxes import MailboxRecord, MailboxState
@@ -84,6 +84,7 @@ def mailbox_connect(
 
 
 mailbox.command("backfill")(mailbox_backfill)
+mailbox.command("log-folder")(mailbox_log_folder)
 
 
 @mailbox.command("list")

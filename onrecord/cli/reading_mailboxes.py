@@ -13,19 +13,22 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from onrecord.cli.looking import show_explanation
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import TIMES, moment_given
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
 from onrecord.connecting import ConnectError
-from onrecord.mailbox_reading import Coverage, backfill, compare, read_mailbox
+from onrecord.mailbox_reading import Coverage, backfill, compare, log_by_hand, make_log_folder, read_mailbox
 from proxy import mailbox_search
 from proxy.message_reader import MessageReader
 from store.coverage import Fates
+from store.directory_record import PortalRecord
 from store.mailboxes import Mailboxes, MailboxRecord
+from store.reading import Explanation, Reading, bare_message_id
 from store.recording import DAY
 from store.sealing import Sealer
 
-__all__ = ["Since", "backfill_mailbox", "coverage", "mailbox_backfill"]
+__all__ = ["Since", "backfill_mailbox", "coverage", "log", "mailbox_backfill", "mailbox_log_folder"]
 
 Since = typer.Option(metavar="TIME", help=f"What came since: {TIMES}.")
 
@@ -50,6 +53,76 @@ def mailbox_backfill(
         print_json({"address": record.address, "since": moment(start), **counts})
     else:
         print_pairs((name.replace("_", " "), number) for name, number in counts.items())
+
+
+def mailbox_log_folder(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The address whose mailbox it is.")],
+    portal: PortalName = None,
+) -> None:
+    """Makes the folder, in a connected mailbox, into which its user moves or copies what is to be logged."""
+
+    async def work(opened: Opened) -> str:
+        record = await _mailboxes(opened).mailbox(await opened.directory.portal(portal), address)
+        name = opened.settings.capture.log_folder
+        if not name:
+            raise ConnectError('capture.log_folder = "": there is no such folder; name one in the settings')
+
+        async def make(reader: MessageReader) -> str:
+            return await make_log_folder(reader, name)
+
+        made, _ = await read_mailbox(opened.settings, opened.database, record, make)
+        return made
+
+    typer.echo(f"the folder is there: {visible(with_store(context, work))}")
+
+
+def log(
+    context: typer.Context,
+    message_id: Annotated[str, typer.Argument(metavar="MESSAGE-ID", help="With or without <>.")],
+    user: Annotated[str, typer.Option("--user", metavar="ACCOUNT", help="Who asks for it, and has it in a mailbox.")],
+    portal: PortalName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Logs a message that lies in a connected mailbox of a user, whatever the rule; its thread is logged from then on.
+
+    Exit status 1 when it is not found, or not logged all the same: what says why.
+    """
+    name = bare_message_id(message_id)
+    if not name.isascii() or not name.isprintable():
+        raise typer.BadParameter("is no Message-ID that can be searched for: it is not ASCII", param_hint="MESSAGE-ID")
+
+    async def work(opened: Opened) -> tuple[Explanation, bool]:
+        home = await opened.directory.portal(portal)
+        account, records = await _mailboxes_of(opened, home, user)
+
+        async def read(reader: MessageReader) -> bool:
+            return await log_by_hand(reader, name)
+
+        for record in records:
+            was_found, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+            if was_found:
+                reading = Reading(opened.database, opened.settings.hash_key())
+                return await reading.explain(home.id, name), is_recorded
+        raise ConnectError(
+            f"no connected mailbox of {account} has a message with the id <{name}>, but for drafts and junk"
+        )
+
+    found, is_recorded = with_store(context, work)
+    if is_recorded:
+        show_explanation(found, as_json=as_json)
+    _tell_recorded(is_recorded)
+    if is_recorded and not found.emails:
+        raise typer.Exit(1)
+
+
+async def _mailboxes_of(opened: Opened, home: PortalRecord, user: str) -> tuple[str, list[MailboxRecord]]:
+    """The account of a user, and the connected mailboxes. Raises `ConnectError` when there are none."""
+    account = (await opened.directory.user(home.name, user)).account
+    records = [each for each in await _mailboxes(opened).all(home) if each.user == account]
+    if not records:
+        raise ConnectError(f"{account} has no connected mailbox; connect one with: onrecord mailbox connect")
+    return account, records
 
 
 async def backfill_mailbox(opened: Opened, record: MailboxRecord, start: float) -> Counter[str]:
@@ -80,10 +153,7 @@ def coverage(
 
     async def work(opened: Opened) -> list[tuple[MailboxRecord, Coverage]]:
         home = await opened.directory.portal(portal)
-        account = (await opened.directory.user(home.name, user)).account
-        records = [each for each in await _mailboxes(opened).all(home) if each.user == account]
-        if not records:
-            raise ConnectError(f"{account} has no connected mailbox; connect one with: onrecord mailbox connect")
+        _, records = await _mailboxes_of(opened, home, user)
         fates = Fates(opened.database, opened.settings.hash_key(), home.id)
         found = []
         for record in records:

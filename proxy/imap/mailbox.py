@@ -11,11 +11,12 @@ from engine.capture import Folder
 from proxy.imap.command import Arguments, BadCommand
 from proxy.imap.watch import Place
 
-__all__ = ["FLAGS", "Mailboxes", "decode_name", "flags_of"]
+__all__ = ["FLAGS", "Mailboxes", "decode_name", "encode_name", "flags_of"]
 
 MAX_FOLDERS = 100  # names with a special use that are remembered
 # RFC 3501 §5.1.3: "&" modified-base64 "-", with "," for "/"
 SHIFTED = re.compile(r"&([^-]*)-")
+PRINTABLE = re.compile(r"([ -~]+)")
 UIDVALIDITY = re.compile(rb"(?i)\* OK \[UIDVALIDITY ([0-9]{1,10})\]")
 SPECIAL_USE = re.compile(
     rb"(?i)\* (?:LIST|XLIST) \(([^()]*\\(Drafts|Junk|Trash)[^()]*)\) (?:NIL|\"[^\r\n]{1,2}\")(?= )"
@@ -32,6 +33,18 @@ def decode_name(octets: bytes) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return name
     return "INBOX" if name.upper() == "INBOX" else name
+
+
+def encode_name(name: str) -> bytes:
+    """The same as modified UTF-7, which every server takes (RFC 3501 §5.1.3)."""
+    return b"".join(_shifted(each) for each in PRINTABLE.split(name)) if name else b""
+
+
+def _shifted(piece: str) -> bytes:
+    if PRINTABLE.fullmatch(piece):
+        return piece.replace("&", "&-").encode()
+    encoded = base64.b64encode(piece.encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
+    return b"&" + encoded + b"-" if piece else b""
 
 
 def _unshifted(match: re.Match[str]) -> str:

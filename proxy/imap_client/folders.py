@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from engine.capture import Folder
 from proxy.folder_names import folder_called
 from proxy.imap.command import Arguments, BadCommand
-from proxy.imap.mailbox import decode_name
+from proxy.imap.mailbox import decode_name, encode_name
 from proxy.imap_client.dialogue import Command
 
-__all__ = ["INBOX", "List", "Mailbox", "observable", "quoted"]
+__all__ = ["INBOX", "Create", "List", "Mailbox", "Subscribe", "observable", "quoted"]
 
 INBOX = "INBOX"
 MAX_FOLDERS = 2000  # of one mailbox that are looked at
@@ -76,6 +76,26 @@ class List(Command):
         delimiter = (match[2] or b"")[-1:].decode("ascii", "replace")
         attributes = frozenset(match[1].lower().split())
         self.mailboxes.append(Mailbox(name, octets, attributes, delimiter))
+
+
+class Create(Command):
+    """CREATE of a folder by the name that people know it by (RFC 9051 §6.3.4)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def octets(self) -> bytes:
+        return b"CREATE " + quoted(encode_name(self.name)) + b"\r\n"
+
+
+class Subscribe(Command):
+    """SUBSCRIBE to it, so that clients show it (RFC 9051 §6.3.7)."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def octets(self) -> bytes:
+        return b"SUBSCRIBE " + quoted(encode_name(self._name)) + b"\r\n"
 
 
 def observable(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:

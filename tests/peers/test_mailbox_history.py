@@ -164,3 +164,49 @@ async def test_what_cannot_be_done_is_told_in_one_line(mailboxes: MailboxChain) 
     said = await onrecord(mailboxes, "mailbox", "backfill", login, "--since", "yesterday")
     assert said.status == 2
     assert "is no time" in said.error
+
+
+async def test_a_message_is_logged_by_hand_and_its_answers_from_then_on(mailboxes: MailboxChain) -> None:
+    login = await mailboxes.new_login()
+    message_id = await delivered(mailboxes, login)
+    await connected(mailboxes, login)
+    assert mailboxes.logged(login) == {}
+    said = await onrecord(mailboxes, "log", f"<{message_id}>", "--user", login, "--json")
+    assert said.status == 0, said.error
+    assert [(each["source"], each["reason"]) for each in said.json["decisions"]] == [("manual", "manual_log")]
+    assert said.json["email"]["contacts"] == [KIM]
+    assert "a user asked for it to be logged" in said.json["explanation"]
+    again = await onrecord(mailboxes, "log", message_id, "--user", login, "--json")
+    assert again.status == 0
+    assert set(mailboxes.logged(login)) == {message_id}
+
+
+async def test_what_is_not_logged_by_hand_says_why(mailboxes: MailboxChain) -> None:
+    login = await mailboxes.new_login()
+    private = await delivered(mailboxes, login, author=AUNT)
+    await connected(mailboxes, login)
+    said = await onrecord(mailboxes, "log", private, "--user", login)
+    assert said.status == 1
+    assert "nobody" in said.output
+    assert "is an existing contact" in said.output
+    missing = await onrecord(mailboxes, "log", "no-such@id.example", "--user", login)
+    assert missing.status == 1
+    assert "has a message with the id <no-such@id.example>" in missing.error
+    assert (await onrecord(mailboxes, "log", "größe@id.example", "--user", login)).status == 2
+
+
+async def test_the_folder_for_the_log_is_made_and_read(mailboxes: MailboxChain) -> None:
+    login = await mailboxes.new_login()
+    old = await delivered(mailboxes, login)
+    await connected(mailboxes, login)
+    for _ in range(2):
+        said = await onrecord(mailboxes, "mailbox", "log-folder", login)
+        assert (said.status, said.output) == (0, "the folder is there: Log to CRM\n"), said.error
+    subscribed = await mailboxes.dovecot.doveadm("mailbox", "list", "-s", "-u", login)
+    assert b"Log to CRM" in subscribed
+    await mailboxes.dovecot.doveadm("copy", "-u", login, "Log to CRM", "mailbox", "INBOX", "all")
+    while not mailboxes.logged(login):
+        await asyncio.sleep(POLL)
+    assert set(mailboxes.logged(login)) == {old}
+    decisions = (await onrecord(mailboxes, "decisions", "--message-id", old, "--json")).json
+    assert [(each["source"], each["reason"]) for each in decisions] == [("manual", "manual_log")]
