@@ -104,6 +104,10 @@ class Mail:
                     yield seen_in(box, key, self.content(), at=at)
                 case "seen by bob":
                     yield seen_in("bob@acme.example", key, self.content(), at=at)
+                case "by hand":
+                    yield seen_in(box, key, self.content(), folder="log", at=at)
+                case "by hand of bob":
+                    yield seen_in("bob@acme.example", key, self.content(), folder="log", at=at)
                 case "rewritten":
                     yield seen_in(box, key, self.content(id_=self.given_id), at=at)
                 case "footer":
@@ -121,13 +125,16 @@ class Mail:
                     yield seen_in(box, key, self.content(id_=None), at=at)
 
 
-OF_USERS = ("relay", "named", "hidden", "bcc", "only bcc", "seen", "rewritten", "footer", "named footer", "bare")
+OF_USERS = (
+    "relay", "named", "hidden", "bcc", "only bcc", "seen", "by hand", "by hand of bob", "rewritten", "footer",
+    "named footer", "bare",
+)  # fmt: skip
 # Copies of words that were submitted twice bear the id of one of the two. Of one that does not, nobody can tell which
 # of them it is of (rules.md 6.2).
-OF_TWINS = ("relay", "hidden", "bcc", "only bcc", "seen", "footer", "twin", "twin bcc", "twin seen")
+OF_TWINS = ("relay", "hidden", "bcc", "only bcc", "seen", "by hand", "footer", "twin", "twin bcc", "twin seen")
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # to shrink a conversation takes longer than to read it
 UNHEEDED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-OF_OTHERS = ("seen", "seen by bob", "rewritten", "footer", "bare")
+OF_OTHERS = ("seen", "seen by bob", "by hand", "by hand of bob", "rewritten", "footer", "bare")
 
 
 @st.composite

@@ -51,9 +51,9 @@ def entry(
     return Entry(key=key, at=at, kind=EntryKind.MESSAGE, facts=all_facts, content=content)
 
 
-def seen_in(mailbox: str, key: str, content: bytes, *, at: float = BEGIN) -> Entry:
+def seen_in(mailbox: str, key: str, content: bytes, *, folder: str | None = None, at: float = BEGIN) -> Entry:
     """An entry of the message as seen in that mailbox."""
-    return entry(key, content, source="observer", mailbox=mailbox, reply="", host="", at=at)
+    return entry(key, content, source="observer", mailbox=mailbox, folder=folder, reply="", host="", at=at)
 
 
 class JudgedLog:
