@@ -83,11 +83,17 @@ class MailboxSighting:
         """The capture key. The same message in the same mailbox has the same one, whoever sees it and however often,
         so that the log takes no notice when it is seen again; unless it was moved out of Junk, Trash or Drafts.
 
-        In the folder for the log each copy has its own, because putting one there is asking once more.
+        In the folder for the log each copy has its own, because putting one there is asking once more; and so has each
+        session that asks by name (`Source.MANUAL`).
         """
         mailbox, folder = canonical(self.mailbox), self.folder or ""
-        copy = f"\n{uidvalidity}\n{uid}" if self.folder is Folder.LOG and uid is not None else ""
-        return keyed_hash(hash_key, f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}{copy}")[:KEY_LENGTH]
+        request = ""
+        if self.source is Source.MANUAL:
+            request = f"\n{self.session}"
+        elif self.folder is Folder.LOG and uid is not None:
+            request = f"\n{uidvalidity}\n{uid}"
+        parts = f"{self.source}\n{mailbox}\n{folder}\n{size}\n{self.digest}{request}"
+        return keyed_hash(hash_key, parts)[:KEY_LENGTH]
 
     def facts(self, hash_key: bytes, *, has_content: bool) -> dict[str, Any]:
         """What its entry says. Where it is open and there is content, there are no decisions: the recorder makes them.

@@ -30,6 +30,7 @@ SOURCES = {
     "M": Source.OBSERVER,
     "G": Source.GATEWAY,
     "X": Source.JOURNAL,
+    "L": Source.MANUAL,
 }
 DIRECTIONS = {None: None, "out": Direction.OUTGOING, "in": Direction.INCOMING}
 # fmt: off
@@ -171,11 +172,11 @@ class Row:
             login=self.address(values["login"]) if "login" in values else authors[0],
             author=authors[0],
             recipients=tuple(each for each in envelope if each not in captures),
-            capture_addresses=tuple(each for each in envelope if each in captures) if path != "M" else (),
+            capture_addresses=tuple(each for each in envelope if each in captures) if path not in ("M", "L") else (),
             refused=self.addresses(values.get("refused", ())),
             gives_up=values.get("gives_up"),
-            mailboxes=self.addresses([mailbox] if isinstance(mailbox, str) else mailbox) if path == "M" else (),
-            folder=values.get("folder"),
+            mailboxes=self.addresses([mailbox] if isinstance(mailbox, str) else mailbox) if path in ("M", "L") else (),
+            folder="log" if path == "L" else values.get("folder"),
             has_envelope=path in ("R", "G", "X") or "envelope" in values,
             is_signed=is_signed,
             content=content,
