@@ -1,9 +1,10 @@
 """Every worked scenario (`rows.toml`) on the path that it names, and what must hold of all of them.
 
 Mail that clients send (R) goes over SMTP through a real relay to a real provider, mail that other servers bring to
-capture addresses (B) over SMTP to the listener for them. What mailboxes, gateways and journals show (M, G, X), and what is
-asked for by name (L), is put into the spool, as those who watch or fetch it do. From there all of it goes through the real recorder into a real store, and
-what is checked is what the store says afterwards, and what octets the provider got.
+capture addresses (B) over SMTP to the listener for them. What mailboxes, gateways and journals show (M, G, X), and what
+is asked for by name (L), is put into the spool, as those who watch or fetch it do. From there all of it goes through
+the real recorder into a real store, and what is checked is what the store says afterwards, and what octets the provider
+got.
 """
 
 from __future__ import annotations
