@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.capture import Folder
-from engine.decision import Outcome
+from engine.decision import Outcome, Source
 from onrecord.capturing import capturing
 from onrecord.connecting import ConnectError, mailbox_provider, provider_context, unreachable
 from onrecord.mailbox_credentials import ConnectedCredentials
@@ -136,7 +136,7 @@ async def log_by_hand(reader: MessageReader, message_id: str) -> bool:
     Raises as reading does, and `StoreUnavailable`.
     """
     async for found in messages_with_id(reader, message_id):
-        sighting = await reader.judge(found.fetched, Folder.LOG)
+        sighting = await reader.judge(found.fetched, Folder.LOG, source=Source.MANUAL)
         if sighting.message is not None and sighting.message.message_id == message_id:
             await reader.take(found.fetched, sighting)
             await reader.messages.settle()

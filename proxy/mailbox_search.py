@@ -81,6 +81,7 @@ async def _folders(reader: MessageReader) -> AsyncIterator[tuple[Mailbox, Folder
             examined = await client.ask(Examine(mailbox))
         except CommandRefused:
             continue
+        reader.uidvalidity = examined.uidvalidity
         yield mailbox, folder_of(mailbox.name, None, log_folder=log_folder), examined.exists
 
 

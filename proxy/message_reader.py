@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.capture import Folder
+from engine.decision import Source
 from proxy.imap_client.messages import Body, Fetched, Headers
 from proxy.mailbox_client import MailboxClient
 from proxy.mailbox_sighting import MailboxSighting
-from proxy.observed_message import ObservedMessages
+from proxy.observed_message import Copy, ObservedMessages
 
 __all__ = ["BATCH", "MessageReader"]
 
@@ -23,10 +24,14 @@ FIRST_OCTETS = 32_768  # of each; longer ones are fetched again alone, so a batc
 
 @dataclass(slots=True)
 class MessageReader:
-    """Reads on `client`; what is found goes to `messages`. All methods raise `CommandRefused` and `MailboxLost`."""
+    """Reads on `client`, in a folder with `uidvalidity`; what is found goes to `messages`.
+
+    All methods raise `CommandRefused` and `MailboxLost`.
+    """
 
     client: MailboxClient
     messages: ObservedMessages
+    uidvalidity: int | None = None
 
     async def headers(self, uids: Sequence[int]) -> list[Fetched]:
         """What there is of these, at most a `BATCH`, with their header sections."""
@@ -39,16 +44,19 @@ class MessageReader:
             found.append(whole.found[0] if whole.found else each)
         return found
 
-    async def judge(self, fetched: Fetched, folder: Folder | None = None) -> MailboxSighting:
+    async def judge(
+        self, fetched: Fetched, folder: Folder | None = None, *, source: Source = Source.OBSERVER
+    ) -> MailboxSighting:
         """What is to be done with a message that lies in `folder`. Raises `StoreUnavailable` too."""
-        return await self.messages.judge(fetched.section, Folder.DRAFTS if "\\draft" in fetched.flags else folder)
+        use = Folder.DRAFTS if "\\draft" in fetched.flags else folder
+        return await self.messages.judge(fetched.section, use, source=source)
 
     async def take(self, fetched: Fetched, sighting: MailboxSighting) -> None:
         """Hands a message to the spool, with its body where that is wanted; `messages.settle` waits for that."""
         if not sighting.is_wanted:
-            self.messages.note(sighting, fetched.size)
+            self.messages.note(sighting, self._copy(fetched))
         elif fetched.size > self.messages.captures.limits.message:
-            self.messages.leave_gap(sighting, fetched.size, "too_large")
+            self.messages.leave_gap(sighting, self._copy(fetched), "too_large")
         else:
             await self._take_body(fetched, sighting)
 
@@ -58,10 +66,13 @@ class MessageReader:
             body = await self.client.ask(Body(fetched.uid, content.take, self.messages.captures.limits.message))
             if body.is_whole:
                 content.finish()
-                self.messages.keep(sighting, fetched.size, content)
+                self.messages.keep(sighting, self._copy(fetched), content)
                 return
         except BaseException:
             content.discard()
             raise
         content.discard()
-        self.messages.leave_gap(sighting, fetched.size, "expunged")
+        self.messages.leave_gap(sighting, self._copy(fetched), "expunged")
+
+    def _copy(self, fetched: Fetched) -> Copy:
+        return Copy(size=fetched.size, uid=fetched.uid, uidvalidity=self.uidvalidity)

@@ -89,6 +89,7 @@ class FolderReader:
         self._examined = await self.reader.client.ask(Examine(self.mailbox))
         if self._examined.uidvalidity is None:
             raise CommandRefused("the folder has no UIDs that last")
+        self.reader.uidvalidity = self._examined.uidvalidity
         await self._compare(self._examined.uidvalidity)
         if self._examined.uidnext is None or self._examined.uidnext > self._known.uidnext:
             await self._read_new()

@@ -22,13 +22,22 @@ from proxy.mailbox_sighting import MailboxSighting
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
 
-__all__ = ["NotKept", "ObservedContent", "ObservedMessages"]
+__all__ = ["Copy", "NotKept", "ObservedContent", "ObservedMessages"]
 
 log = structlog.get_logger("observer")
 
 
 class NotKept(Exception):
     """The spool does not take what is to be logged; it is tried again. The text names the cause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Which of the copies of a message it is: where it lies, and how many octets it has."""
+
+    size: int
+    uid: int
+    uidvalidity: int | None
 
 
 @dataclass(slots=True)
@@ -41,9 +50,11 @@ class ObservedMessages:
     clock: Callable[[], float] = time.time
     _puts: list[asyncio.Future[Exception | None]] = field(default_factory=list)
 
-    async def judge(self, section: bytes, folder: Folder | None) -> MailboxSighting:
+    async def judge(
+        self, section: bytes, folder: Folder | None, *, source: Source = Source.OBSERVER
+    ) -> MailboxSighting:
         """What is to be done with a message. Raises `StoreUnavailable`."""
-        sighting = MailboxSighting(session=self.session, source=Source.OBSERVER, mailbox=self.address, folder=folder)
+        sighting = MailboxSighting(session=self.session, source=source, mailbox=self.address, folder=folder)
         try:
             capture, message = sighting.read(section)
             verdicts = self.captures.verdicts
@@ -58,21 +69,21 @@ class ObservedMessages:
         """Room for the body of one message that is to be fetched."""
         return ObservedContent(Content(self.captures.spool, self.captures.new_key), self.captures.limits.capture_memory)
 
-    def note(self, sighting: MailboxSighting, size: int) -> None:
+    def note(self, sighting: MailboxSighting, copy: Copy) -> None:
         """What is kept of a message that is not logged (rules.md 8.2). `settle` waits until it is durable."""
         if sighting.is_nobodys:
             self.captures.counts["unconcerned"] += 1
         else:
-            self._put(self._entry(EntryKind.NOTE, sighting, size), None, "skipped")
+            self._put(self._entry(EntryKind.NOTE, sighting, copy), None, "skipped")
 
-    def keep(self, sighting: MailboxSighting, size: int, content: ObservedContent) -> None:
+    def keep(self, sighting: MailboxSighting, copy: Copy, content: ObservedContent) -> None:
         """A message with its content, which came whole. `settle` waits until it is durable."""
-        self._put(self._entry(EntryKind.MESSAGE, sighting, size, content.content), content.content, "captured")
+        self._put(self._entry(EntryKind.MESSAGE, sighting, copy, content.content), content.content, "captured")
 
-    def leave_gap(self, sighting: MailboxSighting, size: int, cause: str) -> None:
+    def leave_gap(self, sighting: MailboxSighting, copy: Copy, cause: str) -> None:
         """A message that is to be logged and cannot be had. `settle` waits until that is durable."""
         log.error("a message to be logged was not captured", session=self.session, gap="capture_failed", cause=cause)
-        entry = self._entry(EntryKind.GAP, sighting, size, gap="capture_failed", cause=cause)
+        entry = self._entry(EntryKind.GAP, sighting, copy, gap="capture_failed", cause=cause)
         self._put(entry, None, "capture_failed")
 
     async def settle(self) -> None:
@@ -103,12 +114,12 @@ class ObservedMessages:
         self.captures.spool.put(entry, done, content.file if content is not None else None)
 
     def _entry(
-        self, kind: EntryKind, sighting: MailboxSighting, size: int, content: Content | None = None, **more: Any
+        self, kind: EntryKind, sighting: MailboxSighting, copy: Copy, content: Content | None = None, **more: Any
     ) -> Entry:
         file = content.file if content is not None else None
         hash_key = self.captures.hash_key
         return Entry(
-            key=sighting.key(hash_key, size),
+            key=sighting.key(hash_key, copy.size, uidvalidity=copy.uidvalidity, uid=copy.uid),
             at=self.clock(),
             kind=kind,
             facts=sighting.facts(hash_key, has_content=content is not None) | more,
