@@ -29,13 +29,14 @@ from certs import CertificateError, Certificates, client_context
 from engine.decision import Decision
 from onrecord.capturing import capturing
 from onrecord.listening import ServeError, bind
-from onrecord.observing import observe
+from onrecord.observing import observe, own_deadlines
 from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.authentication import Authenticator, resolver
 from proxy.census import Census
 from proxy.client_session import ClientSession
+from proxy.companions import Companions
 from proxy.notices import Notices
 from proxy.passthrough import Passthrough
 from proxy.recorder import Recorder
@@ -46,6 +47,7 @@ from proxy.submission import Submission
 from store.database import Database, StoreUnavailable, migrate
 from store.lookups import Lookups
 from store.notice_record import NoticeRecord
+from store.observed import Observed
 from store.parser import Parser
 from store.parsing import ParseLimits
 from store.recording import Recording
@@ -154,6 +156,12 @@ def _run_relay(
         listen_to_signals(stop, hangup, life)
         database = await Database.open(settings.database_url, migrate_first=False)
         async with capturing(settings, database, hash_key, ring=ring) as captures:
+            companions = Companions(
+                captures=captures,
+                observed=Observed(database),
+                contexts=contexts,
+                deadlines=own_deadlines(settings.deadlines),
+            )
             relay = Relay(
                 hostname=settings.hostname,
                 limits=settings.limits,
@@ -162,8 +170,9 @@ def _run_relay(
                 captures=captures,
                 census=census,
                 tasks=captures.tasks,
+                companions=companions,
             )
-            background = [captures.tasks.create_task(relay.sweep())]
+            background = [captures.tasks.create_task(each) for each in (relay.sweep(), companions.keep_looking())]
             if any(each.kind is not ListenerKind.CAPTURE and each.provider is None for each in settings.listener):
                 background.append(captures.tasks.create_task(relay.learn()))
             if certificates is not None:

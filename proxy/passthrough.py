@@ -10,6 +10,7 @@ import weakref
 import structlog
 
 from proxy.client_session import ClientSession
+from proxy.companions import Companion
 from proxy.failures import Failure
 from proxy.imap.passage import Passage
 from proxy.imap.session import Authenticated, Phase, Policy, Session
@@ -38,6 +39,7 @@ class Passthrough(ClientSession):
         self._session = Session(weakref.proxy(self), _policy(relay, door), is_secure=self._is_implicit)
         self._passage: Passage | None = None
         self._watcher: MailboxWatcher | None = None
+        self._companion: Companion | None = None
 
     # -- the client ---------------------------------------------------------------------------------------------------
 
@@ -80,7 +82,12 @@ class Passthrough(ClientSession):
     def pass_through(self, authenticated: Authenticated) -> None:
         login = authenticated.login
         if login is not None:
-            self._watcher = MailboxWatcher(self._relay.captures, self.id, self._complete(login))
+            address = self._complete(login)
+            self._watcher = MailboxWatcher(self._relay.captures, self.id, address)
+            if self._relay.companions is not None and self._provider is not None:
+                self._companion = self._relay.companions.join(
+                    self.id, address, self._provider, authenticated.credentials
+                )
         passage = self._passage = Passage(
             self.to_client,
             self.to_provider,
@@ -172,13 +179,16 @@ class Passthrough(ClientSession):
         self.close_client()
 
     def _end(self) -> None:
-        """Lets go of the passage and of who watches it."""
+        """Lets go of the passage, of who watches it, and of its companion."""
         passage, self._passage = self._passage, None
         if passage is not None:
             passage.close()
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.close()
+        companion, self._companion = self._companion, None
+        if companion is not None and self._relay.companions is not None:
+            self._relay.companions.leave(companion)
 
 
 def _policy(relay: Relay, door: Door) -> Policy:

@@ -20,6 +20,7 @@ import structlog
 
 from proxy.capture import Captures
 from proxy.census import Census
+from proxy.companions import Companions
 from proxy.dial import ProviderLeg, dial
 from proxy.failures import DialError
 from proxy.imap.offer import common_offer
@@ -70,6 +71,7 @@ class Relay:
         captures: Captures,
         census: Census,
         tasks: asyncio.TaskGroup,
+        companions: Companions | None = None,
     ) -> None:
         self.hostname = hostname.encode("ascii")
         self.limits = limits
@@ -77,6 +79,7 @@ class Relay:
         self.captures = captures
         self.census = census
         self.tasks = tasks
+        self.companions = companions
         self.sessions: set[RelaySession] = set()
         self.clock = asyncio.get_running_loop().time
         self._providers = dict(providers)
@@ -199,6 +202,8 @@ class Relay:
         """Closes the doors, waits for open transactions as long as `deadlines.drain`, then closes what is left."""
         for server in self._servers:
             server.close()
+        if self.companions is not None:
+            self.companions.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.deadlines.drain):
                 while self.sessions:

@@ -44,7 +44,7 @@ class ListenerKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A server of a mail provider. `domains` are the login domains that lead to it, `login_domain` completes a bare
-    login.
+    login. `companion`: beside the clients of an IMAP server runs a session of our own.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Provider:
     domains: tuple[str, ...] = ()
     login_domain: str | None = None
     line_endings: LineEndings = LineEndings.REJECT
+    companion: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

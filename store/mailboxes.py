@@ -25,7 +25,7 @@ from store.directory_record import DirectoryError, PortalRecord, UserRecord, che
 from store.mailbox_secret import MailboxSecret, Password, secret_of, to_octets
 from store.sealing import Sealer, SealingError, key_id_of
 
-__all__ = ["Held", "MailboxGone", "MailboxRecord", "MailboxState", "Mailboxes", "NewMailbox"]
+__all__ = ["Held", "MailboxGone", "MailboxRecord", "MailboxState", "Mailboxes", "NewMailbox", "is_observable"]
 
 MAX_TROUBLE = 300  # characters, as wide as the column
 ITSELF = "onrecord"  # who notices that a mailbox cannot be opened any more
@@ -158,10 +158,9 @@ class Mailboxes:
 
     async def observable(self) -> list[MailboxRecord]:
         """Those that are to be observed, by id: they open, and their users have given access and are active."""
-        users = schema.user
-        may = (TABLE.c.state == MailboxState.OK) & users.c.active & users.c.personal_email_access
+        wanted = _wanted().where(is_observable()).order_by(TABLE.c.id)
         async with self._database.read() as connection:
-            return [_record(row) for row in await connection.execute(_wanted().where(may).order_by(TABLE.c.id))]
+            return [_record(row) for row in await connection.execute(wanted)]
 
     async def mailbox(self, home: PortalRecord, address: str) -> MailboxRecord:
         """The mailbox of that address. Raises `DirectoryError`."""
@@ -292,6 +291,11 @@ class Mailboxes:
                 f"connect it again: onrecord mailbox connect {row.address}"
             )
         return secret
+
+
+def is_observable() -> Any:
+    """What holds of a mailbox, joined with its user, that is to be observed."""
+    return (TABLE.c.state == MailboxState.OK) & schema.user.c.active & schema.user.c.personal_email_access
 
 
 def _place(row: Any) -> bytes:

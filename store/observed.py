@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from engine.address import canonical
 from store import schema
 from store.database import Database
+from store.mailboxes import is_observable
 
 __all__ = ["FolderProgress", "Observed"]
 
@@ -49,6 +51,14 @@ class Observed:
             )
             for row in rows
         }
+
+    async def connected_at(self, address: str) -> frozenset[str]:
+        """The providers at which a mailbox of that address is connected and observed. Raises `StoreUnavailable`."""
+        table, users = schema.connected_mailbox, schema.user
+        wanted = select(table.c.server).join(users, users.c.id == table.c.user)
+        async with self._database.read() as connection:
+            mine = wanted.where(is_observable(), table.c.canonical == canonical(address))
+            return frozenset((await connection.scalars(mine)).all())
 
     async def advance(self, account: str, name: str, progress: FolderProgress) -> None:
         """Replaces what was known of a folder. Raises `StoreUnavailable`."""
