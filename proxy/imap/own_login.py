@@ -32,6 +32,7 @@ PASSING_TEXT = re.compile(r"unavailable|temporar|try again|too many", re.IGNOREC
 # RFC 9051 §7: resp-text = ["[" resp-text-code "]" SP] [text]
 RESPONSE_TEXT = re.compile(rb"[^ ]+ [A-Za-z]+ ?(?:\[([^ \]]*)[^\]]*\] ?)?([^\r\n]*)")
 QUOTABLE = re.compile(rb"[\x20-\x7e]*")
+NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 TO_ESCAPE = re.compile(rb'(["\\])')
 # What answers a challenge that tells of a failure, so that the server ends the exchange (RFC 7628 §3.2.3).
 AFTER_FAILURE = {b"XOAUTH2": b"", b"OAUTHBEARER": b"AQ=="}
@@ -206,6 +207,12 @@ def _hidden(credentials: Credentials) -> list[bytes]:
     if credentials.mechanism is None:
         found = said[1:]
     else:
-        inside = re.split(rb"[\0\1]|auth=Bearer ", base64.b64decode(said[-1]))
+        inside = re.split(rb"[\0\1]|auth=Bearer ", _decoded(said[-1]))
         found = [said[-1], *[each for each in inside if each][-1:]]
     return [each for each in found if len(each) >= SHORT]
+
+
+def _decoded(message: bytes) -> bytes:
+    """What a client said; where a server took what is no base64 (RFC 4648 §4), as much of it as is."""
+    digits = NO_BASE64.sub(b"", message)
+    return base64.b64decode(digits[: len(digits) - (len(digits) % 4 == 1)] + b"==")

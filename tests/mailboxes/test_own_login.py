@@ -237,6 +237,18 @@ class TestRefusals:
         with pytest.raises(LoginRefused, match=r"no user ann@acme\.example here"):
             play(said(mechanism), b"onrecord NO no user ann@acme.example here\r\n")
 
+    @pytest.mark.parametrize(
+        ("message", "is_hidden"),
+        [(XOAUTH2.rstrip(b"="), True), (XOAUTH2[:-3], True), (b"?" + XOAUTH2, True), (b"=", False), (b"?QUFBQ", False)],
+        ids=["no padding", "cut off", "odd", "empty", "five"],
+    )
+    def test_what_a_client_said_need_not_be_good_base64(self, message: bytes, is_hidden: bool) -> None:
+        """A lenient server has taken it once."""
+        login = OwnLogin(Credentials(b"XOAUTH2", (Secret(message),)), frozenset((b"SASL-IR",)))
+        with pytest.raises(LoginRefused) as caught:
+            play(login, b"onrecord NO not hunter2\r\n")
+        assert ("hunter2" not in str(caught.value)) is is_hidden
+
 
 def spoken_as(mechanism: str) -> tuple[Secret, ...]:
     if mechanism == "LOGIN":
