@@ -40,16 +40,19 @@ OPENING = 20  # sessions that are opened at a time: clients of a whole office lo
 # A client that looks for mail again and again, and leaves each time, has a companion no more often than that.
 SPACING = 5.0
 LOOK_SECONDS = 10.0  # how late it is noticed that a user has withdrawn access
+# How long one stays away that took the last place a provider has for its login. What comes meanwhile is found later.
+ROOM_SECONDS = 300.0
 STORE_SECONDS = 5.0  # until a store that is away is asked again whether a companion is wanted
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Companion:
-    """That of one login at one provider. `clients` are how many sessions it runs beside.
+    """That of one login at one provider. It began beside the session `client`, and there are so many `clients` now.
 
     Without `credentials` it is over, or waits for others than those whose digest is `refused`.
     """
 
+    client: str
     address: str
     provider: Provider
     question: Question
@@ -101,9 +104,8 @@ class Companions:
         """
         if self._is_over or not provider.companion or credentials is None or not _is_of_itself(credentials):
             return None
-        companion = Companion(
-            address=address, provider=provider, question=Question(login=address, addresses=frozenset((address,)))
-        )
+        question = Question(login=address, addresses=frozenset((address,)))
+        companion = Companion(client=session, address=address, provider=provider, question=question)
         answers = self._captures.directory.answer(companion.question)
         if answers is not None and not _concerns_somebody(answers, address):
             return None
@@ -113,7 +115,7 @@ class Companions:
             companion.credentials = credentials  # for the next opening: tokens are renewed, passwords changed
         elif self._digest(credentials) != companion.refused:
             companion.credentials = credentials
-            companion.task = self._captures.tasks.create_task(self._run(companion, session))
+            companion.task = self._captures.tasks.create_task(self._run(companion))
         return companion
 
     def __len__(self) -> int:
@@ -125,6 +127,13 @@ class Companions:
         companion.clients -= 1
         if not companion.clients:
             self._end(companion)
+
+    def make_room(self, address: str, provider: Provider) -> None:
+        """The provider has no place for one more session of a client: the companion leaves it its own for a while."""
+        companion = self._companions.get((canonical(address), provider.name))
+        if companion is not None and companion.task is not None:
+            companion.task.cancel()
+            companion.task = self._captures.tasks.create_task(self._run_later(companion))
 
     # -- the process --------------------------------------------------------------------------------------------------
 
@@ -157,13 +166,17 @@ class Companions:
 
     # -- one companion ------------------------------------------------------------------------------------------------
 
-    async def _run(self, companion: Companion, client: str) -> None:
+    async def _run(self, companion: Companion) -> None:
         try:
             if await self._is_wanted(companion):
-                await self._observe(companion, client)
+                await self._observe(companion)
         except Exception as error:  # of one strange login, which must not end every session of the process
-            log.error("a companion failed", client=client, cause=type(error).__name__)
+            log.error("a companion failed", client=companion.client, cause=type(error).__name__)
         self._end(companion)
+
+    async def _run_later(self, companion: Companion) -> None:
+        await self._sleep(ROOM_SECONDS)
+        await self._run(companion)
 
     async def _is_wanted(self, companion: Companion) -> bool:
         """Whether the login concerns somebody, and nobody else observes its mailbox. Asks until the store can say."""
@@ -180,7 +193,7 @@ class Companions:
         answers = directory.answer(companion.question)
         return answers if answers is not None else await directory.ask(companion.question)
 
-    async def _observe(self, companion: Companion, client: str) -> None:
+    async def _observe(self, companion: Companion) -> None:
         """Observes until it is cancelled."""
 
         async def open_session() -> tuple[MailboxLeg, LoggedIn]:
@@ -202,7 +215,7 @@ class Companions:
             rhythm=self._rhythm,
             tell=tell,
         )
-        log.info("a companion begins", session=observer.session, client=client)
+        log.info("a companion begins", session=observer.session, client=companion.client)
         try:
             await observer.run()
         finally:

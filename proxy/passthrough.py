@@ -79,6 +79,10 @@ class Passthrough(ClientSession):
     def upgrade_client(self, response: bytes) -> None:
         self._start_tls(response)
 
+    def lack_room(self, login: str) -> None:
+        if self._relay.companions is not None and self._provider is not None:
+            self._relay.companions.make_room(self._complete(login), self._provider)
+
     def pass_through(self, authenticated: Authenticated) -> None:
         login = authenticated.login
         if login is not None:

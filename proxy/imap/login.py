@@ -6,6 +6,7 @@ on: we ask for it ourselves, and the provider gets it when it asks.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from proxy.failures import Failure
@@ -21,6 +22,8 @@ __all__ = ["Login"]
 
 # How many messages of the client make a login that can be made again with the same; `None` is LOGIN.
 REUSABLE: dict[bytes | None, int] = {None: 2, b"PLAIN": 1, b"LOGIN": 2, b"XOAUTH2": 1, b"OAUTHBEARER": 1}
+# RFC 5530 §3: LIMIT. quirk_uncoded_limit: Google says "Too many simultaneous connections" without that code.
+TOO_MANY = re.compile(rb"(?i)[^ ]+ NO (?:\[LIMIT\]|.*too many)")
 FAILED = "[AUTHENTICATIONFAILED] Invalid credentials"
 
 
@@ -229,6 +232,8 @@ class Login:
         assert attempt is not None
         octets = conversation.edited(response.octets)
         if response.status != b"OK":
+            if attempt.login is not None and TOO_MANY.match(octets) is not None:
+                conversation.wire.lack_room(attempt.login)
             self._fail(octets)
             return
         self._attempt = None

@@ -18,7 +18,7 @@ from observed_mailbox import message
 from pretend_mailbox import PretendMailbox
 
 from engine.secret import Secret
-from proxy.companions import OPENING
+from proxy.companions import OPENING, ROOM_SECONDS
 from proxy.imap.wire import Credentials
 from store.database import StoreUnavailable
 from store.mailbox_secret import Password
@@ -252,6 +252,34 @@ class TestCredentials:
         await _until_watching(relay, mailbox)
         assert mailbox.verbs()["LOGIN"] == 3
         relay.companions.leave(companion)
+
+    async def test_a_client_that_finds_no_place_gets_that_of_its_companion(
+        self, tmp_path: Path, mailbox: PretendMailbox
+    ) -> None:
+        slept: list[float] = []
+        is_over = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            await is_over.wait()
+
+        async with (
+            Accompanied(tmp_path, pretend_provider(mailbox), sleep=sleep) as relay,
+            ImapClient(relay.port) as client,
+            ImapClient(relay.port) as other,
+        ):
+            await client.begin(ANN)
+            await _until_watching(relay, mailbox)
+            mailbox.logins = ["NO [LIMIT] too many"]
+            await other.greet()
+            assert b"login NO [LIMIT]" in await other.enter(ANN)
+            await relay.until(lambda: slept == [ROOM_SECONDS])
+            await _until_open(mailbox, 2)
+            assert b"login OK" in await other.enter(ANN)
+            assert mailbox.verbs()["LOGIN"] == 4
+            is_over.set()
+            await _until_watching(relay, mailbox, times=2)
+            assert mailbox.verbs()["LOGIN"] == 5
 
     async def test_newer_ones_are_for_the_next_opening(self, relay: Accompanied, mailbox: PretendMailbox) -> None:
         companion = relay.join(ANN, _password("old"))

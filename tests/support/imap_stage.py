@@ -183,6 +183,9 @@ class ImapWire:
         self.events.append(f"check user {login}")
         self.checks.append(then)
 
+    def lack_room(self, login: str) -> None:
+        self.events.append(f"no room for {login}")
+
     def pass_through(self, authenticated: Authenticated) -> None:
         again = authenticated.credentials
         how = "again" if again is not None else "once"
