@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -31,6 +32,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 60.0
 POLL = 0.02
 GREETINGS = (b"220", b"* O")  # the beginnings of those of SMTP and IMAP
+LISTEN = "0A"  # the state of a socket, as /proc/net/tcp writes it
 TRIES = 3  # a port that was free may be taken by the time the program binds it
 
 
@@ -141,20 +143,21 @@ class Served:
         return self.process.pid
 
     def children(self) -> list[int]:
-        """The processes of the supervisor: relays and recorder."""
+        """The processes of the supervisor: relays, recorder and observers."""
         return [int(each) for each in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def relays(self) -> list[int]:
-        """The relay processes: those of the children that have not lowered their priority, as the recorder does."""
-        ours = os.getpriority(os.PRIO_PROCESS, self.pid)
-        return [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) == ours]
+        """The relay processes: those of the children that listen."""
+        listening = {f"socket:[{inode}]" for inode in _listening()}
+        return [each for each in self.children() if listening & set(_open_files(each))]
 
     async def recorder(self) -> int:
-        """The recorder's process, once it is at work: the ports accept before."""
+        """The recorder's process, once it is at work: the ports accept before. It has lowered its priority."""
+        ours = os.getpriority(os.PRIO_PROCESS, self.pid)
         async with asyncio.timeout(START_SECONDS):
-            while not (found := set(self.children()) - set(self.relays())):
+            while not (found := [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) != ours]):
                 await asyncio.sleep(POLL)
-        return found.pop()
+        return found[0]
 
     async def start(self) -> None:
         """Starts the program; back when every listener accepts. A port that was taken meanwhile is chosen anew."""
@@ -326,6 +329,21 @@ def _answers(host: str, port: int, tls: str) -> bool:
             return probe.recv(3) in GREETINGS
     except OSError:
         return False
+
+
+def _listening() -> list[str]:
+    """The inodes of all sockets that listen for TCP connections."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return [row[9] for row in rows if row[3] == LISTEN]
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    with contextlib.suppress(OSError):  # it has ended
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # it has closed that
+                found.append(str(each.readlink()))
+    return found
 
 
 def _resident(pid: int) -> int:
