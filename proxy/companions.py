@@ -184,7 +184,7 @@ class Companions:
             try:
                 if not _concerns_somebody(await self._answers(companion), companion.address):
                     return False
-                return companion.provider.name not in await self._observed.connected_at(companion.address)
+                return companion.provider.name not in await self._observed.connected_servers(companion.address)
             except StoreUnavailable:
                 await self._sleep(STORE_SECONDS)
 

@@ -52,7 +52,7 @@ class Observed:
             for row in rows
         }
 
-    async def connected_at(self, address: str) -> frozenset[str]:
+    async def connected_servers(self, address: str) -> frozenset[str]:
         """The providers at which a mailbox of that address is connected and observed. Raises `StoreUnavailable`."""
         table, users = schema.connected_mailbox, schema.user
         wanted = select(table.c.server).join(users, users.c.id == table.c.user)

@@ -18,6 +18,7 @@ from observed_mailbox import message
 from pretend_mailbox import PretendMailbox
 
 from engine.secret import Secret
+from onrecord.settings import load
 from proxy.companions import OPENING, ROOM_SECONDS
 from proxy.imap.wire import Credentials
 from store.database import StoreUnavailable
@@ -164,6 +165,12 @@ class TestWhoHasOne:
     async def test_none_where_the_provider_is_set_so(self, tmp_path: Path, mailbox: PretendMailbox) -> None:
         async with Accompanied(tmp_path, pretend_provider(mailbox, companion=False)) as relay:
             assert relay.join(ANN, _password()) is None
+
+    def test_the_settings_say_for_which_providers(self, tmp_path: Path) -> None:
+        path = tmp_path / "onrecord.toml"
+        table = '[[provider]]\nname = "%s"\nkind = "imap"\nhost = "imap.example"\n%s\n'
+        path.write_text(table % ("one", "companion = false") + table % ("two", ""))
+        assert [each.companion for each in load(path).provider] == [False, True]
 
     @pytest.mark.parametrize(
         "credentials",
@@ -373,7 +380,7 @@ class TestBounds:
             raise RuntimeError("a bug")
 
         async with ImapClient(relay.port) as client:
-            monkeypatch.setattr(relay.companions._observed, "connected_at", fails)
+            monkeypatch.setattr(relay.companions._observed, "connected_servers", fails)
             await client.begin(ANN)
             await relay.until(lambda: any(each["event"] == "a companion failed" for each in relay.log))
             assert len(relay.companions) == 0

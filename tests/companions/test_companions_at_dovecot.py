@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import signal
@@ -160,6 +161,40 @@ async def test_what_the_client_reads_and_the_companion_sees_is_logged_once(chain
         "Sent@cust.example": "outgoing",
         "Offer@cust.example": "incoming",
     }
+
+
+async def test_what_came_while_the_program_was_dead_is_logged_once(chain: MailboxChain) -> None:
+    login = await chain.new_login()
+    async with _client(chain) as client:
+        await client.begin(login)
+        await _until_observed(chain, login)
+        await chain.dovecot.deliver(login, message("Before", to=login))
+        await _until_logged(chain, login, "Before")
+        await chain.served.kill()
+    await chain.dovecot.deliver(login, message("Meanwhile", to=login))
+    await chain.served.start()
+    async with _client(chain) as client:
+        await client.begin(login)
+        await _until_logged(chain, login, "Before", "Meanwhile")
+
+
+async def test_companions_of_several_relay_processes_log_once(chain: MailboxChain) -> None:
+    login = await chain.new_login()
+    chain.served._environment["ONRECORD_WORKERS"] = "3"
+    await chain.served.restart()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(8):
+            client = await stack.enter_async_context(_client(chain))
+            await client.begin(login)
+        await _until_observed(chain, login)
+        for number in range(5):
+            await chain.dovecot.deliver(login, message(f"Number {number}", to=login))
+        await _until_logged(chain, login, *(f"Number {number}" for number in range(5)))
+        await chain.served.drained()
+        await _until_logged(chain, login, *(f"Number {number}" for number in range(5)))
+    await _until_sessions(chain, login, 0)
+    told = chain.served.log_text()
+    assert 1 <= told.count(BEGINS) == told.count(ENDS) <= 3
 
 
 async def test_a_login_of_nobody_has_no_companion(chain: MailboxChain) -> None:
