@@ -160,10 +160,11 @@ class TestMoving:
         session.fetch(5, FROM_KIM)
         session.fetch(6, FROM_STRANGER)
         move(session, "5:6", "5:6 1:2")
-        assert node.captures.counts["unobservable"] == 0
+        counted_before = node.captures.counts["unobservable"]
         if closes:
             session.close()
         gate.set()
+        assert counted_before == 0
         assert sorted(await reasons(node)) == ["manual_log", "mode_replies_only", "no_existing_contact"]
         assert node.captures.counts["unobservable"] == 1  # the stranger's
         assert (node.captures.recent.octets == 0) == closes
@@ -174,6 +175,7 @@ class TestSaving:
         session = MailboxSession(node.captures)
         session.append(LOG, TO_KIM)
         assert await reasons(node) == ["manual_log"]
+        assert node.captures.recent.octets == 0  # nobody will ask for it again
         (email,) = await node.emails()
         assert (email.direction, email.attribution) == ("outgoing", "author")
         assert "unauthenticated" not in email.flags
@@ -290,11 +292,18 @@ class TestOutOfReach:
         assert await reasons(node) == ["mode_replies_only", "manual_log"]
 
     async def test_a_large_message_is_not_held(self, node: InProcess) -> None:
-        session = await read(node, FROM_KIM + b"x" * node.limits.capture_memory)
+        """Nor is it ever in a file: nobody has asked for it when it passes."""
+        session = MailboxSession(node.captures)
+        await read(node, FROM_STRANGER, uid=4, session=session)  # the directory is at hand
+        size, block = 4 * node.limits.capture_memory, b"x" * 16384
+        session.provider(b"* 1 FETCH (UID 5 BODY[] {%d}\r\n%b" % (len(FROM_KIM) + size, FROM_KIM))
+        for _ in range(size // len(block)):
+            session.provider(block)
+            assert not list((node.folder / "spool").rglob("*.content"))
+        session.provider(b")\r\n")
         move(session, "5", "5 1")
-        assert await reasons(node) == ["mode_replies_only"]
+        assert await reasons(node) == ["no_existing_contact", "mode_replies_only"]
         assert node.captures.counts["unobservable"] == 1
-        assert not list((node.folder / "spool").rglob("*.content"))
 
 
 class TestHolding:
