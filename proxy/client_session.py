@@ -125,13 +125,13 @@ class ClientSession(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take what it gets: it gets no more of it, so it may ask for no more either."""
         self._pause("client", on=True)
-        if self._leg is not None and self._leg.transport is not None:
-            self._leg.transport.pause_reading()
+        if self._leg is not None:
+            self._leg.hold(on=True)
 
     def resume_writing(self) -> None:
         self._pause("client", on=False)
-        if self._leg is not None and self._leg.transport is not None:
-            self._leg.transport.resume_reading()
+        if self._leg is not None:
+            self._leg.hold(on=False)
 
     # -- what a session asks for --------------------------------------------------------------------------------------
 

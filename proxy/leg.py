@@ -27,6 +27,7 @@ class Leg(asyncio.Protocol):
         self.on_lost: Callable[[str], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
         self.last_activity = 0.0
+        self._is_held = False
         self._waiter: asyncio.Future[None] | None = None
         self._trouble: str | None = None
         self._clock = asyncio.get_running_loop().time
@@ -46,6 +47,26 @@ class Leg(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.on_pause is not None:
             self.on_pause(False)
+
+    def hold(self, *, on: bool) -> None:
+        """Reads no more until told to go on: somebody does not take what comes."""
+        self._is_held = on
+        if self.transport is not None:
+            self.transport.pause_reading() if on else self.transport.resume_reading()
+
+    def take_turns(self) -> None:
+        """Lets the loop see to all others before it reads on here.
+
+        uvloop reads from one connection for as long as there is something, up to 8 MiB before anybody else has a turn.
+        A fast provider that sends a mailbox would keep the directory's answers away for seconds.
+        """
+        if self.transport is not None and not self._is_held and not self.transport.is_closing():
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.transport is not None and not self._is_held and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def drop(self) -> None:
         """Closes at once and tells nobody."""

@@ -17,6 +17,8 @@ from proxy.route import Provider, Tls
 
 __all__ = ["MailboxLeg", "dial_mailbox"]
 
+MUCH = 128 * 1024  # octets of one read, behind which there may be more
+
 
 class MailboxLeg(Leg):
     """The connection to an IMAP server. While dialling its octets are kept; `listen` says who gets them later."""
@@ -30,6 +32,8 @@ class MailboxLeg(Leg):
         self.last_activity = self._clock()
         if self._on_octets is not None:
             self._on_octets(data)
+            if len(data) >= MUCH:
+                self.take_turns()
         else:
             self._kept.append(data)
             self._wake()
