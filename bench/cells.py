@@ -13,7 +13,7 @@ KIB4, KB75, MB10, MIB100 = 4096, 75_000, 10_000_000, 100 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One kind of work. `messages` is a limit where the time is none."""
+    """One kind of work. `messages` is a limit where the time is none, `unit` what the rate counts."""
 
     title: str
     size: int
@@ -22,6 +22,7 @@ class Cell:
     tls: bool = False
     messages: int | None = None
     only: tuple[str, ...] = ()
+    unit: str = "messages/s"
 
 
 CELLS = {

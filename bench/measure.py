@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import subprocess
 import time
 from typing import Any
 
 from cells import Cell
-from processes import PROGRAMS, cpu_seconds, memory, nice, tree
+from generator import generate
+from ours import relay_workers
+from processes import cpu_seconds, tree
 from system import AUTHOR, Site, System
 
 __all__ = ["LostMail", "measure"]
 
-SAMPLE_SECONDS = 0.05  # between two looks at memory
 ARRIVAL_SECONDS = 300.0  # for the last message to be delivered and recorded
 OURS = "onrecord"
 
@@ -27,7 +26,7 @@ def measure(site: Site, system: System, cell: Cell, *, seconds: float) -> dict[s
     """The figures as JSON values. Raises `LostMail`."""
     before = _counts(site, system)
     family = tree(system.pid) if system.pid else []
-    workers = _relay_workers(family) if system.name.startswith(OURS) else []
+    workers = relay_workers(family) if system.name.startswith(OURS) else []
     used, used_by_workers, start = cpu_seconds(family), cpu_seconds(workers), time.monotonic()
     figures, peak = _generate(system, cell, seconds, workers)
     worker_cpu = cpu_seconds(workers) - used_by_workers
@@ -56,21 +55,7 @@ def _generate(system: System, cell: Cell, seconds: float, workers: list[int]) ->
     options += ["-t", seconds, "-from", AUTHOR, "-to", system.recipient]
     if cell.messages is not None:
         options += ["-n", cell.messages]
-    peak = 0
-    with subprocess.Popen([PROGRAMS / "smtpgen", *map(str, options)], stdout=subprocess.PIPE) as generator:
-        while generator.poll() is None:
-            peak = max(peak, *(memory(each) for each in workers), 0)
-            try:
-                generator.wait(SAMPLE_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-        assert generator.stdout is not None
-        return json.loads(generator.stdout.read()), peak
-
-
-def _relay_workers(family: list[int]) -> list[int]:
-    """Of our processes those that carry mail: not the supervisor, and not the recorder, which is nice."""
-    return [pid for pid in family[1:] if nice(pid) == 0]
+    return generate("smtpgen", options, workers)
 
 
 def _counts(site: Site, system: System) -> dict[str, int]:

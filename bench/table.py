@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
-from cells import CELLS, TARGETS, Target
+from cells import Target
 
-__all__ = ["markdown"]
+__all__ = ["Titled", "markdown"]
 
 Row = dict[str, Any]
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "rate": ("messages/s", lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.1f}"),
+    "rate": ("", lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.1f}"),
     "p50_ms": ("p50 ms", lambda value: f"{value:.2f}"),
     "p99_ms": ("p99 ms", lambda value: f"{value:.1f}"),
     "cpu_per_1000": ("CPU s per 1000", lambda value: f"{value:.2f}"),
     "worker_cpu_per_1000": ("of it relay", lambda value: f"{value:.2f}"),
     "worker_mib": ("MiB a relay worker", lambda value: f"{value:.0f}"),
+    "pair_kib": ("KiB a session", lambda value: f"{value:.0f}"),
 }
 
 
-def markdown(rows: Sequence[Row]) -> str:
+class Titled(Protocol):
+    """What the tables tell of a cell: what was done, and what the rate counts."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+
+
+def markdown(rows: Sequence[Row], cells: Mapping[str, Titled], targets: Mapping[str, Sequence[Target]]) -> str:
     """Both tables."""
     names = list(dict.fromkeys(row["cell"] for row in rows))
-    parts = ["### Targets", "", *_targets(rows, names)]
+    by_cell = {name: [row for row in rows if row["cell"] == name] for name in names}
+    parts = [
+        "### Targets",
+        "",
+        "| work | figure | target | reached (least to most) | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name in names:
-        parts += ["", f"### {CELLS[name].title}", "", *_cell([row for row in rows if row["cell"] == name])]
+        parts += _targets(by_cell[name], cells[name], targets[name])
+    for name in names:
+        parts += ["", f"### {cells[name].title}", "", *_cell(by_cell[name], cells[name].unit)]
     return "\n".join(parts) + "\n"
 
 
-def _targets(rows: Sequence[Row], names: Iterable[str]) -> list[str]:
-    lines = ["| work | figure | target | reached (least to most) | |", "| --- | --- | --- | --- | --- |"]
-    for name in names:
-        for target in TARGETS[name]:
-            values = _values([row for row in rows if row["cell"] == name], target)
-            if values:
-                lines.append(
-                    f"| {CELLS[name].title} | {_what(target)} | {_bound(target)} | {_verdict(values, target)} |"
-                )
-    return lines
+def _targets(rows: Sequence[Row], cell: Titled, targets: Iterable[Target]) -> list[str]:
+    return [
+        f"| {cell.title} | {_what(target, cell.unit)} | {_bound(target)} | {_verdict(values, target)} |"
+        for target in targets
+        if (values := _values(rows, target))
+    ]
 
 
 def _values(rows: Sequence[Row], target: Target) -> list[float]:
@@ -57,8 +71,8 @@ def _values(rows: Sequence[Row], target: Target) -> list[float]:
     return values
 
 
-def _what(target: Target) -> str:
-    title = COLUMNS[target.figure][0]
+def _what(target: Target, unit: str) -> str:
+    title = COLUMNS[target.figure][0] or unit
     if target.peer is None:
         return f"{target.system}: {title}"
     return f"{target.system}: {title}, {'less' if target.less else 'times'} {target.peer}'s"
@@ -75,14 +89,15 @@ def _verdict(values: Sequence[float], target: Target) -> str:
     return f"{span} | {'pass' if passed else '**fail**'}"
 
 
-def _cell(rows: Sequence[Row]) -> list[str]:
+def _cell(rows: Sequence[Row], unit: str) -> list[str]:
+    columns = {name: each for name, each in COLUMNS.items() if any(row.get(name) is not None for row in rows)}
     lines = [
-        "| system | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
-        "| --- " * (len(COLUMNS) + 1) + "|",
+        "| system | " + " | ".join(title or unit for title, _ in columns.values()) + " |",
+        "| --- " * (len(columns) + 1) + "|",
     ]
     for system in sorted({row["system"] for row in rows}, key=_order(rows)):
         mine = [row for row in rows if row["system"] == system]
-        cells = [_median([row[name] for row in mine], show) for name, (_, show) in COLUMNS.items()]
+        cells = [_median([row.get(name) for row in mine], show) for name, (_, show) in columns.items()]
         lines.append(f"| {system} | " + " | ".join(cells) + " |")
     return lines
 

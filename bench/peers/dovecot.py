@@ -1,20 +1,27 @@
-"""Dovecot: its submission service, which relays command by command, and its SASL service, which Postfix asks."""
+"""Dovecot: its submission service, which relays command by command, and its SASL service, which Postfix asks.
+
+`start` is for what else it does here: it keeps the mailboxes of the IMAP part, and is the IMAP proxy of one peer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from processes import free_port
+from processes import Processes, free_port
+from sink import Certificate
 from system import Site, System, processors
 
-__all__ = ["start_sasl", "start_submission"]
+__all__ = ["start", "start_sasl", "start_submission"]
 
 CONFIGURATION = """
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/log
 listen = 127.0.0.1
-ssl = no
+ssl = yes
+ssl_cert = <{certificate.certificate}
+ssl_key = <{certificate.key}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 auth_cache_size = 10M
@@ -27,7 +34,7 @@ default_client_limit = 10000
 default_process_limit = 1000
 passdb {{
   driver = static
-  args = nopassword=y
+  args = nopassword=y{password_arguments}
 }}
 userdb {{
   driver = static
@@ -85,20 +92,39 @@ service submission {{
 def start_sasl(site: Site) -> int:
     """Starts the SASL service; its port."""
     port = free_port()
-    _start(site, "dovecot-sasl", SASL.format(port=port), port)
+    start(site.processes, site.certificate, "dovecot-sasl", SASL.format(port=port), ports=(port,))
     return port
 
 
 def start_submission(site: Site) -> System:
     """Starts the submission service."""
     port = free_port()
-    pid = _start(site, "dovecot", SUBMISSION.format(port=port, sink=site.sink, processors=processors()), port)
+    services = SUBMISSION.format(port=port, sink=site.sink, processors=processors())
+    pid = start(site.processes, site.certificate, "dovecot", services, ports=(port,))
     return System(name="dovecot", plain=port, pid=pid)
 
 
-def _start(site: Site, name: str, services: str, port: int) -> int:
-    folder: Path = site.processes.subfolder(name)
-    home = site.processes.subfolder(f"{name}/home", 0o777)
+def start(
+    processes: Processes,
+    certificate: Certificate,
+    name: str,
+    services: str,
+    *,
+    ports: Collection[int],
+    homes: Path | str | None = None,
+    proxied_to: str = "",
+) -> int:
+    """Starts a Dovecot with these services; its process id. `homes` is where users' folders are.
+
+    `proxied_to` is what its password database tells of the server that all logins go to.
+    """
+    folder = processes.subfolder(name)
     configuration = folder / "dovecot.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, home=home) + services)
-    return site.processes.start(name, ["dovecot", "-F", "-c", configuration], ports=(port,))
+    common = CONFIGURATION.format(
+        folder=folder,
+        home=homes or processes.subfolder(f"{name}/home", 0o777),
+        certificate=certificate,
+        password_arguments=f" proxy=y {proxied_to}" if proxied_to else "",
+    )
+    configuration.write_text(common + services)
+    return processes.start(name, ["dovecot", "-F", "-c", configuration], ports=ports)

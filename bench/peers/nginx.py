@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from processes import free_port
+from collections.abc import Collection
+
+from processes import Processes, free_port
 from system import Site, System
 
-__all__ = ["start"]
+__all__ = ["start", "start_proxy"]
 
 CONFIGURATION = """
 daemon off;
@@ -28,7 +30,7 @@ http {{
     location / {{
       add_header Auth-Status OK always;
       add_header Auth-Server 127.0.0.1 always;
-      add_header Auth-Port {sink.plain} always;
+      add_header Auth-Port {provider} always;
       return 204;
     }}
   }}
@@ -39,6 +41,10 @@ mail {{
   proxy_pass_error_message on;
   proxy_buffer 64k;
   timeout 600s;
+{servers}}}
+"""
+
+SUBMISSION = """
   server {{
     listen 127.0.0.1:{plain} backlog=4096;
     protocol smtp;
@@ -47,15 +53,19 @@ mail {{
     xclient off;
     smtp_capabilities PIPELINING 8BITMIME "SIZE 157286400";
   }}
-}}
 """
 
 
 def start(site: Site) -> System:
-    """Starts nginx with one process for each processor."""
-    folder = site.processes.subfolder("nginx")
+    """Starts it for submission."""
     plain = free_port()
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, plain=plain, auth=free_port(), sink=site.sink))
-    pid = site.processes.start("nginx", ["nginx", "-c", configuration, "-p", folder], ports=(plain,))
+    pid = start_proxy(site.processes, SUBMISSION.format(plain=plain), provider=site.sink.plain, ports=(plain,))
     return System(name="nginx", plain=plain, pid=pid)
+
+
+def start_proxy(processes: Processes, servers: str, *, provider: int, ports: Collection[int]) -> int:
+    """Starts nginx with one process for each processor; its process id. All logins go to the port `provider`."""
+    folder = processes.subfolder("nginx")
+    configuration = folder / "nginx.conf"
+    configuration.write_text(CONFIGURATION.format(folder=folder, auth=free_port(), provider=provider, servers=servers))
+    return processes.start("nginx", ["nginx", "-c", configuration, "-p", folder], ports=ports)
