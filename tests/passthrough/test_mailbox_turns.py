@@ -68,6 +68,7 @@ async def turns_of_reads(port: int) -> list[int]:
     await connect(leg, fast(port), None)
     count()
     leg.listen(read)
+    reads.clear()  # what had come before was read then
     await done.wait()
     leg.drop()
     return reads
