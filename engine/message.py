@@ -62,6 +62,8 @@ class Message:
     @property
     def parents(self) -> tuple[str, ...]:
         """Every id that the message names as a parent, nearest first, each once, at most `MAX_PARENTS`."""
+        if not self.is_reply:
+            return ()  # as most messages; it is asked for again and again
         ids = dict.fromkeys((*reversed(self.in_reply_to), *reversed(self.references)))
         ids.pop(self.message_id or "", None)
         return tuple(ids)[:MAX_PARENTS]
