@@ -56,7 +56,19 @@ class MailboxWatcher:
     `login` is an address, the provider's domain completed. One that no portal knows is not watched.
     """
 
-    __slots__ = ("_asked", "_is_closed", "_question", "_told", "captures", "login", "session", "under_way")
+    __slots__ = (
+        "_asked",
+        "_concerned_by",
+        "_folder",
+        "_is_closed",
+        "_place",
+        "_question",
+        "_told",
+        "captures",
+        "login",
+        "session",
+        "under_way",
+    )
 
     def __init__(self, captures: Captures, session_id: str, login: str) -> None:
         self.captures = captures
@@ -66,6 +78,9 @@ class MailboxWatcher:
         self._told: set[str] = set()
         self._asked: dict[tuple[Place, int], tuple[Place, int | None]] = {}
         self._is_closed = False
+        self._concerned_by: object | None = None  # the token of the directory when it knew the login last
+        self._place: Place | None = None
+        self._folder: Folder | None = None
         captures.recent.enter(login)
         self._question = Question(login=login, addresses=frozenset((login,)))
         if captures.directory.answer(self._question) is None:
@@ -107,7 +122,7 @@ class MailboxWatcher:
         if self.under_way >= SESSION_MESSAGES or self.captures.watched.messages >= PROCESS_MESSAGES:
             self.lose("too_many_messages")
             return None
-        return MessageWatch(self, folder_of(place.mailbox, place.folder, log_folder=self.captures.log_folder))
+        return MessageWatch(self, self._folder_of(place))
 
     def tell(self, event: HeaderSeen | CopiedToLog | Unobservable) -> None:
         """Counts what concerns no single message. A header section alone is logged when its message is read."""
@@ -160,10 +175,25 @@ class MailboxWatcher:
             passing.feed(message.octets)
             passing.end(Seen(place, uid, message.flags, len(message.octets)))
 
+    def _folder_of(self, place: Place) -> Folder | None:
+        """Which folder it is. A client reads one after the other."""
+        if place is not self._place:
+            self._place, self._folder = (
+                place,
+                folder_of(place.mailbox, place.folder, log_folder=self.captures.log_folder),
+            )
+        return self._folder
+
     def _may_concern_somebody(self) -> bool:
-        answers = self.captures.directory.answer(self._question)
-        if answers is None or answers:
+        directory = self.captures.directory
+        if (token := directory.token()) is not None and token is self._concerned_by:
+            return True
+        answers = directory.answer(self._question)
+        if answers is None:
             return True  # where that is not at hand, the message itself will ask
+        if answers:
+            self._concerned_by = token
+            return True
         if "unknown_login" not in self._told:
             self.lose("unknown_login")
         return False
