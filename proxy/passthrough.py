@@ -146,7 +146,8 @@ class Passthrough(ClientSession):
                 self._transport.abort()  # the client does not take its last octets
         elif self._passage is not None:
             heard = max(self._last_activity, heard_of_provider)
-            if self._has_expired(now, self._passage, heard, self._relay.deadlines.mailbox_idle):
+            # The class stands for the phase: the passage itself, remembered as one, would never let go of the session.
+            if self._has_expired(now, Passage, heard, self._relay.deadlines.mailbox_idle):
                 self._say_goodbye(TIMED_OUT)
         else:
             phase = self._session.phase

@@ -224,6 +224,7 @@ async def test_a_session_that_is_over_is_in_nobodys_memory(tmp_path: Path, pki: 
                 (session,) = (weakref.ref(each) for each in relay.relay.sessions)
                 if end != "before the login":
                     await client.enter(LOGIN)
+                relay.sweep(after=1)
                 if end == "LOGOUT":
                     await client.command(b"a LOGOUT")
                     await client.rest()
