@@ -28,6 +28,7 @@ import store
 from certs import CertificateError, Certificates, client_context
 from engine.decision import Decision
 from onrecord.capturing import capturing
+from onrecord.heap import keep_giving_back
 from onrecord.listening import ServeError, bind
 from onrecord.observing import observe, own_deadlines
 from onrecord.process import Patient, listen_to_signals, run_loop
@@ -172,7 +173,10 @@ def _run_relay(
                 tasks=captures.tasks,
                 companions=companions,
             )
-            background = [captures.tasks.create_task(each) for each in (relay.sweep(), companions.keep_looking())]
+            background = [
+                captures.tasks.create_task(each)
+                for each in (relay.sweep(), companions.keep_looking(), keep_giving_back(lambda: relay.opened))
+            ]
             if any(each.kind is not ListenerKind.CAPTURE and each.provider is None for each in settings.listener):
                 background.append(captures.tasks.create_task(relay.learn()))
             if certificates is not None:

@@ -103,6 +103,11 @@ class Relay:
         self._serial += 1
         return f"{self._prefix}-{self._serial:x}"
 
+    @property
+    def opened(self) -> int:
+        """Sessions that ever began."""
+        return self._serial
+
     def new_fields(self) -> tuple[bytes, bytes]:
         """Values for a missing Date and Message-ID."""
         date = format_datetime(datetime.now().astimezone()).encode("ascii")
