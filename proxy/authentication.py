@@ -9,6 +9,7 @@ signatures and keys beyond any use are not tried.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Callable
 
@@ -70,7 +71,6 @@ class Authenticator:
 
     def __init__(self, dns_resolver: dns.resolver.Resolver) -> None:
         self._resolver = dns_resolver
-        self._suffixes = PublicSuffixList()
 
     async def prove(self, message: Message, octets: bytes, trusted: frozenset[str]) -> Proof | None:
         """What proves the author of `octets`, whose header section is `message`; `None` when nothing does.
@@ -79,7 +79,7 @@ class Authenticator:
         """
         if author_domain(message) is None:
             return None
-        if (proof := prove_by_results(message, trusted, self._organization)) is not None:
+        if (proof := prove_by_results(message, trusted, _organization)) is not None:
             return proof
         return await asyncio.to_thread(self._prove_by_signature, message, octets)
 
@@ -87,7 +87,7 @@ class Authenticator:
         signatures = self._verified(octets)
         if not signatures:
             return None
-        return prove_by_signature(message, signatures, self._policy(message), self._organization)
+        return prove_by_signature(message, signatures, self._policy(message), _organization)
 
     def _verified(self, octets: bytes) -> list[Signature]:
         section, body = split(octets)
@@ -129,14 +129,11 @@ class Authenticator:
     def _policy(self, message: Message) -> Policy:
         """The author domain's DMARC policy, else its organization's (RFC 7489 §6.6.3), else the default."""
         domain = author_domain(message) or ""
-        for name in dict.fromkeys((domain, self._organization(domain))):
+        for name in dict.fromkeys((domain, _organization(domain))):
             text = self._text(f"_dmarc.{name}")
             if text is not None and (policy := parse_policy(text)) is not None:
                 return policy
         return Policy()
-
-    def _organization(self, domain: str) -> str:
-        return self._suffixes.privatesuffix(domain) or domain
 
     def _text(self, name: str) -> str | None:
         """The first TXT record of `name`, unless it is too long. Raises `AuthenticationUnavailable`."""
@@ -153,3 +150,14 @@ class Authenticator:
             text = b"".join(record.strings).decode("utf-8", "replace")
             return text if len(text) <= MAX_RECORD else None
         return None
+
+
+def _organization(domain: str) -> str:
+    """What owns `domain`, as far as anybody can tell from its name (RFC 7489 §3.2)."""
+    return _public_suffixes().privatesuffix(domain) or domain
+
+
+@functools.cache
+def _public_suffixes() -> PublicSuffixList:
+    """Read when it is first needed and then kept: reading it takes a tenth of a second of the processor."""
+    return PublicSuffixList()
