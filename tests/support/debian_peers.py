@@ -19,7 +19,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -27,6 +27,7 @@ from types import TracebackType
 
 import pytest
 from pki import Pki
+from ports import free_ports
 
 __all__ = [
     "LOGINS",
@@ -177,15 +178,10 @@ class Dovecot(_Peer):
     async def __aenter__(self) -> Dovecot:
         self._make_folder()
         self._write_logins()
-        with _free_ports(5) as (
-            self.sasl_port,
-            self.starttls_port,
-            self.implicit_port,
-            self.imap_starttls_port,
-            self.imap_implicit_port,
-        ):
-            settings = self.folder / "dovecot.conf"
-            settings.write_text(self._settings())
+        self.sasl_port, self.starttls_port, self.implicit_port, *imap_ports = free_ports(5)
+        self.imap_starttls_port, self.imap_implicit_port = imap_ports
+        settings = self.folder / "dovecot.conf"
+        settings.write_text(self._settings())
         ports = [self.sasl_port]
         ports += [self.starttls_port, self.implicit_port] if self.route else []
         ports += [self.imap_starttls_port, self.imap_implicit_port] if self.mailboxes else []
@@ -401,8 +397,8 @@ class Postfix(_Peer):
             (self.folder / name).mkdir()
         shutil.chown(self.folder / "data", "postfix")
         services = [SERVICES]
-        with _free_ports(2 + len(self.routes)) as (self.starttls_port, self.implicit_port, *others):
-            self.ports = dict(zip(self.routes, others, strict=True))
+        self.starttls_port, self.implicit_port, *others = free_ports(2 + len(self.routes))
+        self.ports = dict(zip(self.routes, others, strict=True))
         if self.sasl_port is not None:
             self.ports = {"starttls": self.starttls_port, "implicit": self.implicit_port}
             services.append(self._provider_services())
@@ -527,13 +523,3 @@ def _accepts(port: int) -> bool:
 
 def _base64url(octets: bytes) -> bytes:
     return base64.urlsafe_b64encode(octets).rstrip(b"=")
-
-
-@contextlib.contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
-    """Ports nobody listens on now; all different, because all are held until the context ends."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        yield [probe.getsockname()[1] for probe in probes]

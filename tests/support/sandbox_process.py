@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 from types import TracebackType
 
-from served import free_port
+from ports import free_base
 
 __all__ = ["SandboxProcess", "free_port_base"]
 
@@ -20,21 +20,7 @@ OFFSETS = (1, 2, 43, 65, 87, 93)
 
 def free_port_base() -> int:
     """A base whose sandbox ports are free now."""
-    while True:
-        base = free_port() - max(OFFSETS)
-        if base > 1024 and all(_is_free(base + offset) for offset in OFFSETS):
-            return base
-
-
-def _is_free(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return free_base(OFFSETS)
 
 
 class SandboxProcess:
