@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from database_template import database_template
 from dns_zone import DnsZone
 from in_process import HASH_KEY, InProcess
 from recording_provider import Received, RecordingProvider
@@ -341,7 +343,9 @@ class Directories:
         """The lookups on the row's directory."""
         path = self._folder / (hashlib.sha256(repr(row.directory_key).encode()).hexdigest() + ".sqlite")
         is_new = not path.exists()
-        database = await Database.open(f"sqlite:///{path}", migrate_first=is_new)
+        if is_new:
+            shutil.copyfile(await database_template(None), path)
+        database = await Database.open(f"sqlite:///{path}", migrate_first=False)
         bell = path.with_suffix(".bell")
         try:
             if is_new:

@@ -6,21 +6,19 @@ Nothing is pretended but time, where a test sweeps with a later clock, so tests 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from database_template import database_template
 from pki import Pki
 from recording_provider import RecordingProvider
-from sample import sample_directory
 from smtp_client import Client
 from sqlalchemy import Table, select
 from structlog.testing import capture_logs
@@ -295,7 +293,7 @@ class InProcess:
         stack = self._stack
         self.log = stack.enter_context(capture_logs())
         path = self.folder / "onrecord.sqlite"
-        shutil.copyfile(await _template(self._rule if self._sample else None), path)
+        shutil.copyfile(await database_template(self._rule if self._sample else None), path)
         self.database = await Database.open(f"sqlite:///{path}", migrate_first=False)
         stack.push_async_callback(self.database.close)
         bell = self.folder / "directory.bell"
@@ -382,27 +380,3 @@ class InProcess:
         await self.recorded()
         async with self.database.read() as connection:
             return list((await connection.execute(select(table).order_by(table.c.id))).all())
-
-
-TEMPLATES: dict[Rule | None, Path] = {}
-
-
-async def _template(rule: Rule | None) -> Path:
-    """A database with all tables, and the sample portal under `rule`; made once for all tests of a run."""
-    if rule not in TEMPLATES:
-        if not TEMPLATES:
-            atexit.register(_forget_templates)
-        path = Path(tempfile.mkdtemp(prefix="onrecord-template-")) / "onrecord.sqlite"
-        database = await Database.open(f"sqlite:///{path}")
-        if rule is not None:
-            await sample_directory(Directory(database, path.with_name("bell")), rule=rule)
-        async with database.read() as connection:
-            await connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
-        await database.close()
-        TEMPLATES[rule] = path
-    return TEMPLATES[rule]
-
-
-def _forget_templates() -> None:
-    for path in TEMPLATES.values():
-        shutil.rmtree(path.parent, ignore_errors=True)

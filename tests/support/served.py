@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -17,16 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from database_template import database_template
 from pki import Pki
+from ports import free_port
 from recording_provider import RecordingProvider, Tls
-from sample import sample_directory
 
-from store.database import Database, migrate
+from engine.directory import Rule
+from store.database import Database
 from store.directory import Directory
 from store.spool import NOTE_DELAY
 from store.spool_reader import open_readers
 
-__all__ = ["Served", "free_port", "provider_table", "sample_directory", "to_toml"]
+__all__ = ["Served", "provider_table", "to_toml"]
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
@@ -34,13 +37,6 @@ POLL = 0.02
 GREETINGS = (b"220", b"* O")  # the beginnings of those of SMTP and IMAP
 LISTEN = "0A"  # the state of a socket, as /proc/net/tcp writes it
 TRIES = 3  # a port that was free may be taken by the time the program binds it
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def provider_table(provider: RecordingProvider, pki: Pki, *, name: str = "provider", **more: Any) -> dict[str, Any]:
@@ -80,8 +76,8 @@ class Served:
 
     `providers` are recording providers or `[[provider]]` tables; the first recording one is named "provider", the
     next "provider-2". `listeners` are `[[listener]]` tables: what is left out is 127.0.0.1, a free port, no TLS and the
-    first provider (unless a provider has domains). `settings` is laid over the rest, table by table. The portal of
-    `sample_directory` is there unless `sample` is false.
+    first provider (unless a provider has domains). `settings` is laid over the rest, table by table. The sample
+    portal is there unless `sample` is false.
     """
 
     def __init__(
@@ -115,9 +111,8 @@ class Served:
         keys = self.data / "keys"
         keys.mkdir(exist_ok=True, mode=0o700)
         (keys / "hash.key").write_text(secrets.token_hex(32) + "\n")
-        await asyncio.to_thread(migrate, self.database_url)
-        if self._sample:
-            await sample_directory(await self.directory())
+        if not (database := self.data / "onrecord.sqlite").exists():
+            shutil.copyfile(await database_template(Rule.ALL if self._sample else None), database)
         await self.start()
         return self
 
