@@ -225,7 +225,8 @@ def test_a_report_over_the_file_itself_is_refused_and_the_file_stays(sample: Any
     assert path.read_text() == "email\nzoe@cust.example\n"
 
 
-def test_a_locked_store_ends_the_import_with_what_was_done(sample: Any) -> None:
+def test_a_locked_store_ends_the_import_with_what_was_done(sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.database.LOCK_TIMEOUT", 0.1)
     path = write(sample, "email\nzoe@cust.example\n")
     holder = sqlite3.connect(sample.folder / "onrecord.sqlite", isolation_level=None)
     holder.execute("begin immediate")

@@ -67,7 +67,8 @@ def test_a_missing_hash_key_is_one_line_that_names_the_key(sample: Any) -> None:
     assert "hash_key_file = " in sample.refused("decisions", "--message-id", "a@b")
 
 
-def test_a_locked_database_is_one_line_and_nothing_was_changed(sample: Any) -> None:
+def test_a_locked_database_is_one_line_and_nothing_was_changed(sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.database.LOCK_TIMEOUT", 0.1)
     holder = sqlite3.connect(sample.folder / "onrecord.sqlite", isolation_level=None)
     holder.execute("begin immediate")
     complaint = sample.refused("contact", "add", "zoe@cust.example")
