@@ -4,15 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Tests wait more than they work: for programs that start, for deadlines, for the disk.
+PROCESSES ?= 4
+# The tests start the program hundreds of times; it is not to be compiled each time, whatever the caller's habits are.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test lint bench soak lock clean
+.PHONY: run test lint bench soak peers ensurepip lock clean
 
 run: $(STAMP)
 	$(BIN)/onrecord sandbox $(ARGS)
 
-test: lint
-	tests/peers/install
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+# Packages are installed while the environment is set up and the code is looked at.
+test:
+	$(MAKE) --no-print-directory --jobs=2 peers lint
+	$(BIN)/python -m pytest -m "not soak" --numprocesses $(PROCESSES) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,8 +29,7 @@ bench: $(STAMP)
 	bench/install
 	$(BIN)/python bench/run.py $(ARGS)
 
-soak: $(STAMP)
-	tests/peers/install
+soak: peers $(STAMP)
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
 # The lock is made for the oldest supported Python, with the hash of every file.
@@ -36,9 +40,15 @@ lock:
 		--no-emit-find-links --extra build --extra sandbox --extra test --output-file requirements.lock pyproject.toml
 	rm -rf $(VENV)-lock
 
-# Debian keeps ensurepip, without which there is no venv, in a package of its own.
-$(STAMP): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+peers: ensurepip
+	tests/peers/install
+
+# Debian keeps ensurepip, without which there is no venv, in a package of its own. What installs packages runs one after
+# the other, for apt-get does not wait.
+ensurepip:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+
+$(STAMP): requirements.lock pyproject.toml | ensurepip
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
