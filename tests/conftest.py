@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from pki import Pki
+from shared_folder import remove_shared_folder
 from xdist.scheduler import LoadScopeScheduling
 
 # A busy machine is no error. In CI the examples are the same in each run; elsewhere each run tries others.
@@ -40,6 +41,11 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """What hands out the tests."""
     return Scheduling(config, log)
+
+
+def pytest_unconfigure() -> None:
+    """Here and not by atexit, which the processes that xdist starts end without."""
+    remove_shared_folder()
 
 
 @pytest.fixture(scope="session")
