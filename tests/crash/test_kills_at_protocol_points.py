@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from family import ended, kill, members
+from family import ended, kill
 from mail_load import Mail, assert_once, make_mail
 from pki import Pki
 from recording_provider import Conversation, RecordingProvider
@@ -179,7 +179,7 @@ async def test_while_the_recorder_commits(point: Point) -> None:
     database = sqlite3.connect(point.served.data / "onrecord.sqlite", isolation_level=None)
     database.execute("begin immediate")
     await point.send_again()
-    (recorder,) = members(point.served, "recorder")
+    recorder = await point.served.recorder()
     await asyncio.to_thread(wait_for_lock, recorder)
     await kill(point.served, recorder)
     await ended([recorder])
@@ -196,7 +196,7 @@ async def test_of_another_process_does_not_touch_a_message_on_its_way(point: Poi
         point.mail.dots += 1
         sending = asyncio.create_task(client.submit(point.mail.mail_data))
         await point.holding.asked.wait()
-        (victim,) = members(point.served, role)
+        victim = await point.served.recorder() if role == "recorder" else point.served.pid
         killing = asyncio.create_task(kill(point.served, victim))
         point.holding.released.set()
         point.mail.replies.append(await sending)
