@@ -141,8 +141,10 @@ async def test_the_program_ends_in_time_on_a_full_disk(tmp_path: Path, pki: Pki)
 
 
 async def test_the_program_starts_on_a_full_disk_and_lets_mail_pass(tmp_path: Path, pki: Pki) -> None:
+    """Somebody else has the database open. A database that nobody has open SQLite opens only where there is room."""
     during = mails(10)
     async with on_small_disk(tmp_path, pki, "open") as (served, provider, disk):
+        await (await served.directory()).portal("P1")
         await submit(served, mails(0))
         await served.terminate()
         disk.fill()
