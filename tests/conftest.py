@@ -18,7 +18,10 @@ settings.load_profile("patient")
 
 # When several processes run tests (`make test`), these folders are handed out file by file: their tests are quick, or a
 # file has something expensive that all of them use. Of the other folders each test goes where there is room.
-BY_FILE = ("authentication", "docs", "engine", "forwarded", "imap", "notices", "sasl", "scenarios", "smtp")
+BY_FILE = (
+    *("authentication", "docs", "engine", "forwarded", "imap", "mailboxes", "notices", "observer", "sasl", "scenarios"),
+    "smtp",
+)
 SHARE_A_PROGRAM = ("test_mailbox_exhaustion.py",)  # files of other folders whose tests do, too
 
 
