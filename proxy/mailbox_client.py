@@ -14,6 +14,7 @@ from typing import TypeVar
 from proxy.imap.framing import BadFrame
 from proxy.imap.own_login import LoggedIn
 from proxy.imap_client.dialogue import Answer, Command, Dialogue, Idle
+from proxy.imap_client.notify import Told
 from proxy.imap_client.questions import Capability, Identify, Noop
 from proxy.leg import Leg
 from proxy.mailbox_dial import MailboxLeg
@@ -40,13 +41,17 @@ class CommandRefused(Exception):
 
 
 class MailboxClient:
-    """A connection to a server. `seconds` is how long it may be silent when it should speak."""
+    """A connection to a server. `seconds` is how long it may be silent when it should speak.
+
+    `told` is what the server says of folders; whoever looks at it takes it away.
+    """
 
     def __init__(self, leg: MailboxLeg, seconds: float) -> None:
         self.capabilities: frozenset[bytes] = frozenset()
         self._leg = leg
         self._seconds = seconds
-        self._dialogue = Dialogue(leg.outlet.write)
+        self.told = Told()
+        self._dialogue = Dialogue(leg.outlet.write, self.told.hear)
         self._heard = asyncio.Event()
         self._trouble: MailboxLost | None = None
 
@@ -72,7 +77,7 @@ class MailboxClient:
 
     @property
     def has_news(self) -> bool:
-        """Whether the server has told of messages since this was last cleared."""
+        """Whether the server has told of messages in the open folder since this was last cleared."""
         return self._dialogue.has_news
 
     def clear_news(self) -> None:
@@ -87,25 +92,28 @@ class MailboxClient:
         return command
 
     async def wait_for_news(self, seconds: float, *, poll: float) -> None:
-        """Waits until the server tells of messages, for `seconds` at most; by IDLE (RFC 2177), else by asking now and
-        then, every `poll` seconds. Raises `CommandRefused` and `MailboxLost`.
+        """Waits until the server tells of messages or folders, for `seconds` at most; by IDLE (RFC 2177), else by
+        asking now and then, every `poll` seconds. Raises `CommandRefused` and `MailboxLost`.
         """
         if b"IDLE" in self.capabilities:
             await self._idle(seconds)
         else:
-            await self._heard_within(lambda: self.has_news, min(seconds, poll))
+            await self._heard_within(self._is_told, min(seconds, poll))
             await self.ask(Noop())
 
     async def _idle(self, seconds: float) -> None:
         idle = Idle()
         self._dialogue.ask(idle)
         await self._until(lambda: idle.is_idling or self._dialogue.answer is not None)
-        await self._heard_within(lambda: self.has_news or self._dialogue.answer is not None, seconds)
+        await self._heard_within(lambda: self._is_told() or self._dialogue.answer is not None, seconds)
         if self._dialogue.answer is None:
             self._leg.outlet.write(idle.stop())
             await self._answer()
-        elif not self.has_news:
+        elif not self._is_told():
             self.capabilities -= {b"IDLE"}  # refused, or ended at once: it must not be asked for again and again
+
+    def _is_told(self) -> bool:
+        return self.has_news or self.told.is_anything
 
     async def _ask(self, command: Command) -> Answer:
         if self._trouble is not None:

@@ -1,8 +1,9 @@
 """The observer: our own session with one mailbox, always, which shows every message to the engine and changes nothing.
 
-INBOX is waited on by IDLE; the other folders are asked now and then whether something came. A connection that is lost
-is made again after a pause that grows and is never quite the same, so that a thousand mailboxes do not come back at
-once. What came meanwhile is found then: progress lies in the store.
+INBOX is waited on by IDLE. Of the other folders the server tells where it can (`proxy.folder_watch`); else they are
+asked now and then whether something came. A connection that is lost is made again after a pause that grows and is
+never quite the same, so that a thousand mailboxes do not come back at once. What came meanwhile is found then:
+progress lies in the store.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,9 +20,9 @@ import structlog
 from engine.address import canonical
 from proxy.capture import Captures
 from proxy.failures import DialError
+from proxy.folder_watch import FolderWatch, NotifyUnusable
 from proxy.imap.own_login import LoggedIn, LoginRefused
-from proxy.imap_client.folders import INBOX, List, Mailbox, observable
-from proxy.imap_client.questions import Status
+from proxy.imap_client.folders import INBOX, Mailbox
 from proxy.mailbox_client import CommandRefused, MailboxClient, MailboxLost
 from proxy.mailbox_dial import MailboxLeg
 from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed
@@ -43,6 +44,7 @@ RENEWALS = {
     "imap.aol.com": 270.0,
 }
 USUAL_RENEWAL = 1500.0
+LOOKS = 5  # at the same folder, one after the other: then others have their turn
 
 # How a session is opened: `proxy.mailbox_login` says what that raises.
 Opening = Callable[[], Awaitable[tuple[MailboxLeg, LoggedIn]]]
@@ -51,14 +53,18 @@ Opening = Callable[[], Awaitable[tuple[MailboxLeg, LoggedIn]]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
     """Seconds. `answer` is how long a server may be silent when it should speak, `renewal` how long one IDLE lasts
-    (without it, what the provider bears), `round` how often the other folders are asked, `poll` how often INBOX is
-    where IDLE is not to be had. Pauses begin at `first_pause`, or at `refused_pause` when the login is refused, and
-    double.
+    (without it, what the provider bears), `round` how often the other folders are asked where they are few, `safety`
+    how often those are of which the server tells, and `poll` how often INBOX is where IDLE is not to be had. Pauses
+    begin at `first_pause`, or at `refused_pause` when the login is refused, and double.
+
+    Half a minute, because what was sent by another way shows in Sent, and an answer to it must not come before it; a
+    few STATUS in that time cost a server little. One that forgets to tell costs a quarter of an hour, and no message.
     """
 
     answer: float = 60.0
     renewal: float | None = None
-    round: float = 120.0
+    round: float = 30.0
+    safety: float = 900.0
     poll: float = 30.0
     first_pause: float = 1.0
     longest_pause: float = 300.0
@@ -115,6 +121,7 @@ class Observer:
         self._is_first = False
         self._began = 0.0
         self._failures = 0
+        self._notifies = True
 
     async def run(self) -> None:
         """Observes until it is cancelled. What goes wrong with one mailbox ends nothing."""
@@ -123,6 +130,9 @@ class Observer:
                 await self._observe()
             except (LoginRefused, MailboxClosed) as error:
                 await self._pause_refused(error)
+            except NotifyUnusable as error:
+                self._notifies = False
+                await self._pause(str(error))
             except (CredentialsUnavailable, CommandRefused, DialError, MailboxLost, NotKept, StoreUnavailable) as error:
                 await self._pause(str(error))
             except Exception as error:  # of one strange mailbox, which must not end the others
@@ -156,50 +166,46 @@ class Observer:
         return self._progress
 
     async def _watch(self, client: MailboxClient, progress: MailboxProgress) -> None:
-        """Reads all folders, then waits on INBOX and asks the others, round after round."""
+        """Reads all folders, then waits on INBOX and for what is told of the others, round after round."""
         self._become(State.READING)
-        loop_time = asyncio.get_running_loop().time
+        rhythm, loop_time = self._rhythm, asyncio.get_running_loop().time
         inbox = self._reader(client, progress, Mailbox(INBOX, INBOX.encode()))
+        folders = FolderWatch(client, progress, session=self.session, notifies=self._notifies)
         await inbox.open()
         while True:
-            others = await self._others(client)
-            if await self._look_into(client, progress, others):
-                await inbox.open()
+            await self._look_into(client, inbox, folders, await folders.asked())
             self._is_first = False  # a folder that appears from now on may hold what came after we began
             self._failures = 0
             self._become(State.WATCHING)
-            round_ends = loop_time() + self._rhythm.round if others else float("inf")
-            while (left := round_ends - loop_time()) > 0:
-                if not client.has_news:
-                    await client.wait_for_news(min(left, self._renewal), poll=self._rhythm.poll)
+            began = loop_time()
+            while not folders.has_new:
+                left = began + folders.round(rhythm.round, rhythm.safety) - loop_time()
+                if left <= 0:
+                    break
+                if not client.has_news and not client.told.is_anything:
+                    await client.wait_for_news(min(left, self._renewal), poll=rhythm.poll)
                 # quirk_silent_idle: some servers do not tell what came just before IDLE, so it is looked for each time.
                 await inbox.read_news()
+                await self._look_into(client, inbox, folders, folders.told())
 
-    async def _others(self, client: MailboxClient) -> list[Mailbox]:
-        listed = await client.ask(List(client.capabilities))
-        if listed.is_cut:
-            log.warning("a mailbox has too many folders; some are not observed", session=self.session)
-        return [each for each in observable(listed.mailboxes) if each.name != INBOX]
+    async def _look_into(
+        self, client: MailboxClient, inbox: FolderReader, folders: FolderWatch, mailboxes: list[Mailbox]
+    ) -> None:
+        """Reads these folders, and opens INBOX again. One that is refused waits for the next round.
 
-    async def _look_into(self, client: MailboxClient, progress: MailboxProgress, others: Sequence[Mailbox]) -> bool:
-        """Reads those in which something came. Whether any was opened. One that is refused waits for the next round."""
-        was_opened = False
-        for mailbox in others:
-            try:
-                status = await client.ask(Status(mailbox))
-                if self._is_read(progress, mailbox, status):
-                    continue
-                was_opened = True
-                await self._reader(client, progress, mailbox).open()
-            except CommandRefused as error:
-                log.warning("a folder cannot be read now", session=self.session, cause=str(error))
-        return was_opened
-
-    def _is_read(self, progress: MailboxProgress, mailbox: Mailbox, status: Status) -> bool:
-        known = progress.of(mailbox.name)
-        if known is None or known.catch_up_from is not None:
-            return False
-        return (status.uidvalidity, status.uidnext) == (known.uidvalidity, known.uidnext)
+        What comes to a folder while we leave it may be told to nobody, so those that no round asks are asked again.
+        """
+        for _ in range(LOOKS):
+            if not mailboxes:
+                return
+            for mailbox in mailboxes:
+                try:
+                    await self._reader(client, inbox.progress, mailbox).open()
+                except CommandRefused as error:
+                    log.warning("a folder cannot be read now", session=self.session, cause=str(error))
+                    folders.ask_for(mailbox)
+            await inbox.open()
+            mailboxes = await folders.behind(filter(folders.is_told, mailboxes))
 
     def _reader(self, client: MailboxClient, progress: MailboxProgress, mailbox: Mailbox) -> FolderReader:
         return FolderReader(

@@ -86,14 +86,15 @@ class Idle(Command):
 
 
 class Dialogue:
-    """One connection from the greeting on. What it says goes to `send`.
+    """One connection from the greeting on. What it says goes to `send`; `hear` gets every untagged response.
 
     `answer` is the tagged response to the command that was asked last; until then it is `None`. `has_news` is set when
     the server tells of messages on its own, and cleared by whoever looks at them. `is_over` once it said BYE.
     """
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], hear: Callable[[list[bytes]], None] = lambda parts: None) -> None:
         self._send = send
+        self._hear_all = hear
         self._scanner = Scanner(self._read_text, lambda start: False)
         self._serial = 0
         self._tag = b""
@@ -159,6 +160,7 @@ class Dialogue:
             self.is_over = True
         elif EXISTS.fullmatch(parts[0]):
             self.has_news = True
+        self._hear_all(parts)
         if self._command is not None:
             self._command.untagged(parts)
 

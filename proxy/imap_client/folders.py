@@ -16,7 +16,7 @@ from proxy.imap.command import Arguments, BadCommand
 from proxy.imap.mailbox import decode_name, encode_name
 from proxy.imap_client.dialogue import Command
 
-__all__ = ["INBOX", "Create", "List", "Mailbox", "Subscribe", "observable", "quoted"]
+__all__ = ["INBOX", "MAX_FOLDERS", "Create", "List", "Mailbox", "Subscribe", "listed_in", "observable", "quoted"]
 
 INBOX = "INBOX"
 MAX_FOLDERS = 2000  # of one mailbox that are looked at
@@ -60,22 +60,29 @@ class List(Command):
         return b'LIST "" "*"' + (b" RETURN (SPECIAL-USE)" if self._tells_use else b"") + b"\r\n"
 
     def untagged(self, parts: list[bytes]) -> None:
-        match = LISTED.match(parts[0])
-        if match is None:
-            return
-        try:
-            octets = Arguments(parts, match.end()).take()
-        except BadCommand:
-            return
-        name = decode_name(octets)
-        if not 0 < len(name) <= NAME or any(octet in b"\r\n\0" for octet in octets):
+        mailbox = listed_in(parts)
+        if mailbox is None:
             return
         if len(self.mailboxes) >= MAX_FOLDERS:
             self.is_cut = True
             return
-        delimiter = (match[2] or b"")[-1:].decode("ascii", "replace")
-        attributes = frozenset(match[1].lower().split())
-        self.mailboxes.append(Mailbox(name, octets, attributes, delimiter))
+        self.mailboxes.append(mailbox)
+
+
+def listed_in(parts: list[bytes]) -> Mailbox | None:
+    """The folder of a LIST response; `None` when it is another response, or has a name that cannot be asked for."""
+    match = LISTED.match(parts[0])
+    if match is None:
+        return None
+    try:
+        octets = Arguments(parts, match.end()).take()
+    except BadCommand:
+        return None
+    name = decode_name(octets)
+    if not 0 < len(name) <= NAME or any(octet in b"\r\n\0" for octet in octets):
+        return None
+    delimiter = (match[2] or b"")[-1:].decode("ascii", "replace")
+    return Mailbox(name, octets, frozenset(match[1].lower().split()), delimiter)
 
 
 class Create(Command):

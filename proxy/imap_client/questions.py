@@ -12,6 +12,7 @@ from proxy.imap.capability import capabilities_of
 from proxy.imap_client.dialogue import Command
 from proxy.imap_client.folders import Mailbox, quoted
 from proxy.imap_client.messages import MONTHS
+from proxy.imap_client.notify import FolderStatus, status_in
 
 __all__ = ["WINDOW", "Capability", "Examine", "Identify", "Noop", "Search", "Status", "WithId", "newest_window"]
 
@@ -19,8 +20,6 @@ WINDOW = 5000  # messages that one SEARCH is about: its answer is one line, whic
 EXISTS = re.compile(rb"(?i)\* ([0-9]{1,10}) EXISTS\r\n")
 VALIDITY = re.compile(rb"(?i)\* OK \[UIDVALIDITY ([0-9]{1,10})\]")
 NEXT = re.compile(rb"(?i)\* OK \[UIDNEXT ([0-9]{1,10})\]")
-STATUS = re.compile(rb"\(([^()\r\n]*)\) ?\r\n\Z")
-PAIR = re.compile(rb"(?i)(UIDNEXT|UIDVALIDITY) ([0-9]{1,10})")
 SEARCH = re.compile(rb"(?i)\* SEARCH((?: [0-9]{1,10})*) ?(?:\([^()]*\) ?)?\r\n")
 
 
@@ -52,22 +51,19 @@ class Noop(Command):
 
 
 class Status(Command):
-    """STATUS: whether a folder must be looked into. What is not told stays `None`."""
+    """STATUS: whether a folder must be looked into."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        self.uidvalidity: int | None = None
-        self.uidnext: int | None = None
+        self.status = FolderStatus()
 
     def octets(self) -> bytes:
         return b"STATUS " + self._mailbox.quoted + b" (UIDNEXT UIDVALIDITY)\r\n"
 
     def untagged(self, parts: list[bytes]) -> None:
-        if parts[0][:9].upper() != b"* STATUS " or (match := STATUS.search(parts[-1])) is None:
-            return
-        told = {name.upper(): int(value) for name, value in PAIR.findall(match[1])}
-        self.uidnext = told.get(b"UIDNEXT")
-        self.uidvalidity = told.get(b"UIDVALIDITY")
+        found = status_in(parts)
+        if found is not None and found[0] == self._mailbox.name:  # others are told of when NOTIFY is on
+            self.status = found[1]
 
 
 class Examine(Command):

@@ -12,6 +12,7 @@ from proxy.imap.framing import BadFrame
 from proxy.imap_client.dialogue import Dialogue, Idle
 from proxy.imap_client.folders import List, Mailbox
 from proxy.imap_client.messages import Body, Fetched, Headers, Uids
+from proxy.imap_client.notify import FolderStatus
 from proxy.imap_client.questions import Capability, Examine, Noop, Search, Status
 
 HEADER = b"From: kim@cust.example\r\nSubject: {5}\r\n\r\n"
@@ -112,9 +113,12 @@ class TestAnswers:
         assert sent == b'o1 EXAMINE "INBOX"\r\n'
 
     @pytest.mark.parametrize("name", [b"Sent", b'"Sent (old)"', b"{10}\r\nSent (old)"])
-    def test_a_status_is_read_behind_any_name(self, name: bytes) -> None:
-        status, _, _ = ask(Status(INBOX), b"* STATUS " + name + b" (UIDVALIDITY 3 UIDNEXT 9)\r\n" + OK)
-        assert (status.uidvalidity, status.uidnext) == (3, 9)
+    def test_a_status_is_read_behind_any_name_and_that_of_another_folder_is_not(self, name: bytes) -> None:
+        mailbox = Mailbox("Sent (old)" if b"old" in name else "Sent", b"Sent")
+        said = b"* STATUS " + name + b" (UIDVALIDITY 3 UIDNEXT 9)\r\n* STATUS Archive (UIDVALIDITY 3 UIDNEXT 7)\r\n"
+        status, sent, _ = ask(Status(mailbox), said + OK)
+        assert status.status == FolderStatus(3, 9)
+        assert sent == b'o1 STATUS "Sent" (UIDNEXT UIDVALIDITY)\r\n'
 
     def test_a_star_finds_no_older_message(self) -> None:
         uids, sent, _ = ask(Uids(8), b"* 3 FETCH (UID 7)\r\n* 4 FETCH (UID 9 FLAGS ())\r\n* 5 FETCH (UID 8)\r\n" + OK)

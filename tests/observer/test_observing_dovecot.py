@@ -21,7 +21,7 @@ from proxy.route import Tls
 pytestmark = pytest.mark.peers
 
 ANN = LOGINS[0]
-PATIENT = Rhythm(answer=60.0, renewal=1500.0, round=1500.0)
+PATIENT = Rhythm(answer=60.0, renewal=1500.0, round=1500.0, safety=1500.0)
 
 
 @pytest_asyncio.fixture
@@ -54,6 +54,24 @@ class TestWhatComes:
         assert [(each.source, each.reason) for each in await observing.here.decisions()] == [
             ("observer", "received_from_contact")
         ] * 2
+
+    async def test_what_comes_to_other_folders_is_logged_while_idle_waits(
+        self, dovecot: Dovecots, observing: Observing
+    ) -> None:
+        """Nor is a folder asked: Dovecot tells by NOTIFY, of one that is made meanwhile too."""
+        provider = provider_at(dovecot.imap_implicit_port, observing.pki)
+        async with observing.observer(ANN, provider, rhythm=PATIENT) as one:
+            await observing.until_watching(one)
+            await dovecot.deliver(ANN, message("Sent", author=ANN, to="kim@cust.example"), "Sent")
+            await observing.logged("Sent")
+            await dovecot.deliver(ANN, message("Offer"))
+            await observing.logged("Sent", "Offer")
+            await dovecot.doveadm("mailbox", "create", "-u", ANN, "Entwürfe für Kim")
+            await dovecot.deliver(ANN, message("Filtered"), "Entwürfe für Kim")
+            await dovecot.deliver(ANN, message("Spam"), "Trash")
+            await dovecot.deliver(ANN, message("Again", author=ANN, to="kim@cust.example"), "Sent")
+            await observing.logged("Sent", "Offer", "Filtered", "Again")
+        assert len(await observing.here.decisions()) == 4
 
     async def test_starttls_and_login_by_command(self, dovecot: Dovecots, observing: Observing) -> None:
         provider = provider_at(dovecot.imap_starttls_port, observing.pki, Tls.STARTTLS)

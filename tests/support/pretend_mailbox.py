@@ -41,7 +41,11 @@ class PretendMailbox:
     `without` are things it lacks: "uidnext", "partial" (it sends all), "body" (messages have gone when asked for).
     `idle` is "yes", "refused", "short" (ended at once by the server), "deaf" (it tells nothing) or "bye". `logins` are
     answers to the next logins, OK when there are none left. `poison` are UIDs that make it speak nonsense, `refused`
-    those it says NO to. `silent` holds verbs that are never answered; `on_search` is called when one searches.
+    those it says NO to. `silent` holds verbs that are never answered; `on_search` is called when one searches, and
+    `on_examine` with the name when a folder is opened.
+
+    With NOTIFY among the capabilities `notify` is "yes", "refused", "deaf" (it takes it and tells nothing), "silent"
+    (it does not even say how far folders are) or "bye"; `untold` are folders it never tells of.
     """
 
     capabilities: str = "IMAP4rev1 IDLE AUTH=PLAIN SASL-IR ID"
@@ -55,6 +59,9 @@ class PretendMailbox:
     commands: list[str] = field(default_factory=list)
     connections: int = 0
     on_search: Callable[[], object] = lambda: None
+    on_examine: Callable[[str], object] = lambda name: None
+    notify: str = "yes"
+    untold: frozenset[str] = frozenset()
     port: int = 0
     _idling: list[_Connection] = field(default_factory=list)
     _all: list[_Connection] = field(default_factory=list)
@@ -71,14 +78,32 @@ class PretendMailbox:
         for each in self._all:
             each.writer.close()
 
-    def deliver(self, content: bytes, folder: str = "INBOX", **more: object) -> int:
-        """A new message, and whoever idles on INBOX is told. Its UID."""
+    def deliver(self, content: bytes, folder: str = "INBOX", *, is_told: bool = True, **more: object) -> int:
+        """A new message, and whoever idles on INBOX is told, or has asked to be told of other folders. Its UID."""
         messages = self.folders.setdefault(folder, [])
         uid = messages[-1].uid + 1 if messages else 1
         messages.append(Kept(uid, content, **more))  # type: ignore[arg-type]
         for each in self._idling:
             each.tell()
+        for each in self._all if is_told else ():
+            each.tell_of(folder)
         return uid
+
+    def make(self, folder: str) -> None:
+        """A new folder; whoever has asked to be told of those is told."""
+        self.folders[folder] = []
+        self.say(f'* LIST () "/" "{folder}"')
+
+    def say(self, line: str) -> None:
+        """Says something that nobody has asked for, to whoever has asked for such."""
+        for each in self._all:
+            if each.is_notified:
+                each.say(line.encode())
+
+    def next(self, folder: str) -> int:
+        """The UID that the next message will have."""
+        messages = self.folders[folder]
+        return messages[-1].uid + 1 if messages else 1
 
     def verbs(self) -> Counter[str]:
         """How often each command came."""
@@ -105,6 +130,13 @@ class _Connection:
         self.writer = writer
         self.folder = "INBOX"
         self.told = 0
+        self.is_notified = False
+
+    def tell_of(self, folder: str) -> None:
+        """How far a folder is that is not open."""
+        mailbox = self.mailbox
+        if self.is_notified and mailbox.notify != "deaf" and folder not in {self.folder, *mailbox.untold}:
+            self.say(f'* STATUS "{folder}" (MESSAGES 1 UIDNEXT {mailbox.next(folder)})'.encode())
 
     def tell(self) -> None:
         """How many messages there are, where the client does not know."""
@@ -144,7 +176,9 @@ class _Connection:
                 self.say(f'* LIST () "/" "{name}"'.encode())
         elif verb == "STATUS":
             name = rest.split(b'"')[1].decode()
-            self.say(f'* STATUS "{name}" (UIDNEXT {self._next(name)} UIDVALIDITY 7)'.encode())
+            self.say(f'* STATUS "{name}" (UIDNEXT {mailbox.next(name)} UIDVALIDITY 7)'.encode())
+        elif verb == "NOTIFY":
+            return self._notify()
         elif verb == "EXAMINE":
             self._examine(rest.strip(b'"').decode())
         elif verb == "UID FETCH":
@@ -160,17 +194,25 @@ class _Connection:
             return b"BAD what"
         return b"OK done"
 
-    def _next(self, name: str) -> int:
-        messages = self.mailbox.folders[name]
-        return messages[-1].uid + 1 if messages else 1
+    def _notify(self) -> bytes | None:
+        mailbox = self.mailbox
+        if mailbox.notify == "refused":
+            return b"NO [NOTIFICATIONOVERFLOW] too much"
+        if mailbox.notify == "bye":
+            return None
+        self.is_notified = mailbox.notify != "silent"
+        for name in mailbox.folders.keys() - {self.folder, *mailbox.untold} if self.is_notified else ():
+            self.say(f'* STATUS "{name}" (MESSAGES 1 UIDNEXT {mailbox.next(name)} UIDVALIDITY 7)'.encode())
+        return b"OK done"
 
     def _examine(self, name: str) -> None:
+        self.mailbox.on_examine(name)
         self.folder = name
         self.told = len(self.mailbox.folders[name])
         self.say(b"* %d EXISTS" % self.told)
         self.say(b"* OK [UIDVALIDITY 7] valid")
         if "uidnext" not in self.mailbox.without:
-            self.say(b"* OK [UIDNEXT %d] next" % self._next(name))
+            self.say(b"* OK [UIDNEXT %d] next" % self.mailbox.next(name))
 
     def _fetch(self, rest: bytes) -> bytes:
         written, _, items = rest.partition(b" ")
