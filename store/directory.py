@@ -36,8 +36,17 @@ from store.directory_record import (
     checked_name,
     checked_portal_name,
 )
+from store.observed import forget_unobserved
 from store.portal_rows import all_portals, checked_portal, choose_portal, insert_portal, update_portal
-from store.user_rows import all_users, find_user, insert_user, replace_addresses, replace_grants, update_user
+from store.user_rows import (
+    all_users,
+    find_user,
+    insert_user,
+    mailboxes_of,
+    replace_addresses,
+    replace_grants,
+    update_user,
+)
 
 __all__ = ["ContactRecord", "Directory", "DirectoryError", "PortalRecord", "UserRecord"]
 
@@ -173,6 +182,8 @@ class Directory:
             values["name"] = checked_name(name)
         async with self.change() as connection:
             record = await find_user(connection, home, account)
+            if not (record.active and record.personal_email_access):
+                await forget_unobserved(connection, await mailboxes_of(connection, record.id))
             await update_user(connection, record.id, values)
             for kind, addresses in (("alias", aliases), ("connected", connected)):
                 if addresses is not None:

@@ -23,6 +23,7 @@ from store.database import Database
 from store.directory import Directory
 from store.directory_record import DirectoryError, PortalRecord, UserRecord, checked_address
 from store.mailbox_secret import MailboxSecret, Password, secret_of, to_octets
+from store.observed import forget_unobserved
 from store.sealing import Sealer, SealingError, key_id_of
 
 __all__ = ["Held", "MailboxGone", "MailboxRecord", "MailboxState", "Mailboxes", "NewMailbox", "is_observable"]
@@ -138,12 +139,11 @@ class Mailboxes:
         return _record(row)
 
     async def disconnect(self, directory: Directory, home: PortalRecord, address: str) -> MailboxRecord:
-        """Forgets a mailbox with its secret and its folders. Raises `DirectoryError` when it is not connected."""
+        """Forgets a mailbox with its secret and how far it was read. Raises `DirectoryError` when it is not there."""
         record = await self.mailbox(home, address)
-        folders = schema.observed_folder
         async with directory.change() as connection:
             await connection.execute(delete(TABLE).where(TABLE.c.id == record.id))
-            await connection.execute(delete(folders).where(folders.c.account == canonical(record.address)))
+            await forget_unobserved(connection, [record.address])
             before = {"user": record.user, "server": record.server, "login": record.login}
             await directory.note(connection, home.id, "mailbox.disconnect", record.address, before=before)
         return record

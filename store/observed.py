@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.address import canonical
 from store import schema
 from store.database import Database
 from store.mailboxes import is_observable
 
-__all__ = ["FolderProgress", "Observed"]
+__all__ = ["FolderProgress", "Observed", "forget_unobserved"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +74,16 @@ class Observed:
         written = upsert(schema.observed_folder).values(account=account, name=name, **values)
         async with self._database.write() as connection:
             await connection.execute(written.on_conflict_do_update(index_elements=["account", "name"], set_=values))
+
+
+async def forget_unobserved(connection: AsyncConnection, addresses: Iterable[str]) -> None:
+    """Forgets how far the mailboxes of these addresses were read, but for those that some user lets us read.
+
+    Who reads one again begins from then on: what came while nobody might read it stays unread (rules.md 3.6).
+    """
+    mailbox, user, folder = schema.connected_mailbox, schema.user, schema.observed_folder
+    read = select(mailbox.c.address).join(user, user.c.id == mailbox.c.user)
+    read = read.where(user.c.active & user.c.personal_email_access)
+    left = {canonical(each) for each in addresses} - {canonical(each) for each in await connection.scalars(read)}
+    for account in left:
+        await connection.execute(delete(folder).where(folder.c.account == account))

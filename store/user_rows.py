@@ -16,7 +16,15 @@ from store import schema
 from store.database import slices
 from store.directory_record import DirectoryError, PortalRecord, UserRecord, checked_address
 
-__all__ = ["all_users", "find_user", "insert_user", "replace_addresses", "replace_grants", "update_user"]
+__all__ = [
+    "all_users",
+    "find_user",
+    "insert_user",
+    "mailboxes_of",
+    "replace_addresses",
+    "replace_grants",
+    "update_user",
+]
 
 
 async def all_users(connection: AsyncConnection, home: PortalRecord) -> list[UserRecord]:
@@ -45,6 +53,12 @@ async def insert_user(connection: AsyncConnection, home: PortalRecord, account: 
     identifier = int(result.inserted_primary_key[0])  # type: ignore[index]  # one row, one key
     await _put_addresses(connection, home, identifier, "account", [account])
     return identifier
+
+
+async def mailboxes_of(connection: AsyncConnection, user: int) -> list[str]:
+    """The addresses of the connected mailboxes of a user."""
+    table = schema.connected_mailbox
+    return list(await connection.scalars(select(table.c.address).where(table.c.user == user)))
 
 
 async def update_user(connection: AsyncConnection, user: int, values: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +16,10 @@ from engine.secret import Secret
 from store.directory import DirectoryError
 from store.mailbox_secret import MailboxSecret, Password, Tokens, secret_of, to_octets
 from store.mailboxes import MailboxGone, MailboxState
+from store.observed import FolderProgress, Observed
 from store.sealing import SealingError, SealingKey
 
+ANN = "ann@acme.example"
 TOKENS = Tokens(access=Secret(b"ya29.access"), refresh=Secret(b"1//refresh"), stale_at=10.5, expires_at=20.25)
 
 
@@ -92,6 +95,42 @@ class TestConnecting:
         await stored.connect()
         await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P1"), "ann@acme.example")
         assert await stored.directory.version() == before + 2
+
+
+class TestHowFarItWasRead:
+    """Who may not read a mailbox any more forgets how far that was, so that what comes then is not read later."""
+
+    @pytest_asyncio.fixture
+    async def observed(self, stored: Any) -> Observed:
+        await stored.connect()
+        observed = Observed(stored.database)
+        await observed.advance(ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
+        return observed
+
+    async def test_it_is_forgotten_when_the_mailbox_is_disconnected(self, stored: Any, observed: Observed) -> None:
+        await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P1"), ANN)
+        assert await observed.progress(ANN) == {}
+
+    @pytest.mark.parametrize("right", ["personal_email_access", "active"])
+    async def test_it_is_forgotten_when_a_right_is_given_again(
+        self, stored: Any, observed: Observed, right: str
+    ) -> None:
+        await stored.directory.set_user("P1", ANN, name="Ann A.")
+        await stored.directory.set_user("P1", ANN, **{right: False})
+        assert await observed.progress(ANN) != {}
+        await stored.directory.set_user("P1", ANN, **{right: True})
+        assert await observed.progress(ANN) == {}
+
+    async def test_it_is_kept_while_a_user_of_another_portal_lets_it_be_read(
+        self, stored: Any, observed: Observed
+    ) -> None:
+        await stored.connect(portal="P2")
+        await stored.directory.set_user("P1", ANN, active=False)
+        await stored.directory.set_user("P1", ANN, active=True)
+        await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P1"), ANN)
+        assert await observed.progress(ANN) != {}
+        await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P2"), ANN)
+        assert await observed.progress(ANN) == {}
 
 
 class TestTheTrail:
