@@ -65,6 +65,7 @@ class PretendMailbox:
     port: int = 0
     _idling: list[_Connection] = field(default_factory=list)
     _all: list[_Connection] = field(default_factory=list)
+    _open: list[_Connection] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> PretendMailbox:
@@ -100,6 +101,11 @@ class PretendMailbox:
             if each.is_notified:
                 each.say(line.encode())
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a connection is open."""
+        return bool(self._open)
+
     def next(self, folder: str) -> int:
         """The UID that the next message will have."""
         messages = self.folders[folder]
@@ -113,11 +119,13 @@ class PretendMailbox:
         self.connections += 1
         connection = _Connection(self, reader, writer)
         self._all.append(connection)
+        self._open.append(connection)
         try:
             await connection.serve()
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
+            self._open.remove(connection)
             if connection in self._idling:
                 self._idling.remove(connection)
             writer.close()
