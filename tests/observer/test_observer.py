@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from in_process import HASH_KEY
 from judged_log import entry
 from observed_mailbox import Observing, Password, message, provider_at
 from pki import Pki
 from pretend_mailbox import PretendMailbox
-from spooled import put
+from spooled import LOG, an_entry, facts, put
 
 from engine.directory import Question, Rule
 from proxy.imap.own_login import MailboxCredentials
@@ -25,6 +26,7 @@ from proxy.route import Provider, Tls
 from store import schema
 from store.database import StoreUnavailable
 from store.entry import Entry, EntryKind
+from store.hashes import keyed_hash
 from store.observed import FolderProgress, Observed
 
 ANN = "ann@acme.example"
@@ -191,6 +193,45 @@ class TestWhatCannotBeHad:
                 await observing.until_watching(one)
                 await observing.logged(*(f"Number {number}" for number in range(1, 31) if number not in (3, 27)))
         assert observing.here.captures.counts["unobservable"] == 2
+
+
+class TestGaps:
+    """What the relay could not keep, or does not know the outcome of, and the copy in Sent."""
+
+    @pytest.mark.parametrize("kind", ["capture_failed", "outcome_unknown"])
+    @pytest.mark.parametrize("is_known_first", [True, False])
+    async def test_a_gap_of_the_relay_is_closed_by_the_copy_in_sent(
+        self, observing: Observing, kind: str, is_known_first: bool
+    ) -> None:
+        hashes = [keyed_hash(HASH_KEY, "Offer@cust.example")]
+        gap = an_entry("gap", kind=EntryKind.GAP, content=None, facts=facts(LOG, gap=kind, message_ids=hashes))
+        async with PretendMailbox() as mailbox:
+            mailbox.folders["Sent"] = []
+            async with observing.observer(ANN, at(mailbox)) as one:
+                await observing.until_watching(one)
+                if is_known_first:
+                    await put(observing.here.spool, gap)
+                    assert [each.closed_at for each in await observing.here.gaps()] == [None]
+                mailbox.deliver(message("Another", author=ANN, to="kim@cust.example"), "Sent")
+                await observing.logged("Another")
+                assert [each.closed_at for each in await observing.here.gaps()] == [None] * is_known_first
+                mailbox.deliver(message("Offer", author=ANN, to="kim@cust.example"), "Sent")
+                await observing.logged("Another", "Offer")
+                if not is_known_first:
+                    await put(observing.here.spool, gap)
+            assert [each.closed_at is not None for each in await observing.here.gaps()] == [True]
+
+    async def test_a_copy_that_is_not_logged_closes_no_gap(self, observing: Observing) -> None:
+        """Kim was put on Never Log meanwhile: nothing is in the log, so the gap is one still."""
+        hashes = [keyed_hash(HASH_KEY, "Offer@cust.example")]
+        more = {"gap": "outcome_unknown", "message_ids": hashes}
+        await put(observing.here.spool, an_entry("gap", kind=EntryKind.GAP, content=None, facts=facts(LOG, **more)))
+        await observing.here.directory.add_never_log("P1", "kim@cust.example")
+        async with PretendMailbox() as mailbox, observing.observer(ANN, at(mailbox)) as one:
+            await observing.until_watching(one)
+            mailbox.deliver(message("Offer", author=ANN, to="kim@cust.example"))
+            await observing.rows(observing.here.decisions, 1)
+        assert [each.closed_at for each in await observing.here.gaps()] == [None]
 
 
 class TestSearchesByDate:
