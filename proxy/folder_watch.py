@@ -46,11 +46,13 @@ class FolderWatch:
 
     async def asked(self) -> list[Mailbox]:
         """Those in which something came: all are looked for and asked. Raises `CommandRefused` and `MailboxLost`."""
+        names = frozenset(self._client.told.names)
         listed = await self._client.ask(List(self._client.capabilities))
-        self._names = {each.name for each in listed.mailboxes}
         if listed.is_cut:
             log.warning("a mailbox has too many folders; some are not observed", session=self._session)
-            self._client.told.names.clear()
+            names |= self._client.told.names
+        # Those that were told and are not listed have gone again.
+        self._names = {*names, *(each.name for each in listed.mailboxes)}
         self._folders = {each.name: each for each in observable(listed.mailboxes) if each.name != INBOX}
         self._told = await self._register() if self._notifies else set()
         asked = [each for each in self._folders.values() if each.name not in self._told]

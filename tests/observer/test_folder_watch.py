@@ -140,6 +140,16 @@ class TestNotify:
             await observing.logged("One", "Two")
         assert mailbox.verbs()["LIST"] == 2
 
+    async def test_a_folder_that_has_gone_again_is_looked_for_once(self, observing: Observing) -> None:
+        async with offering("Sent") as mailbox, observing.observer(ANN, at(mailbox), rhythm=PATIENT) as one:
+            await observing.until_watching(one)
+            mailbox.say('* LIST () "/" "Gone"')
+            await observing.until(lambda: mailbox.verbs()["LIST"] > 1)
+            for subjects in (["One"], ["One", "Two"]):
+                mailbox.deliver(message(subjects[-1]))
+                await observing.logged(*subjects)
+        assert mailbox.verbs()["LIST"] == 2
+
     async def test_folders_that_are_left_out_are_so_whatever_is_told_of_them(self, observing: Observing) -> None:
         async with (
             offering("Junk", "Drafts", "Sent") as mailbox,
