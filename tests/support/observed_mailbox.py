@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +33,7 @@ from store.observed import Observed
 
 __all__ = ["QUICK", "Dovecots", "Line", "Observing", "Password", "message", "provider_at"]
 
+ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, which the socket module does not name
 PATIENCE = 20.0
 POLL = 0.02
 QUICK = Rhythm(answer=5.0, renewal=2.0, round=0.3, poll=0.1, first_pause=0.05, longest_pause=0.1, refused_pause=0.1)
@@ -56,7 +60,8 @@ class Dovecots(Dovecot):
 class Line:
     """A TCP line to a server on `port`: it forwards until it is `cut`, and then swallows, without closing anything.
 
-    Connections made after `mend` are forwarded again; those before stay dead.
+    Connections made after `mend` are forwarded again; those before stay dead. When it is `gone`, nobody acknowledges
+    what comes either, as when a network is lost.
     """
 
     def __init__(self, port: int) -> None:
@@ -87,6 +92,13 @@ class Line:
         """All connections go dead."""
         self._dead.update(range(self._serial + 1))
         self._is_cut = True
+
+    def gone(self) -> None:
+        """All connections go dead, and the kernel takes not a packet of them any more."""
+        self.cut()
+        for writer in self._writers:
+            if not writer.is_closing():
+                _deafen(writer)
 
     def mend(self) -> None:
         """New connections live."""
@@ -120,6 +132,14 @@ class Line:
                 await target.drain()
         if number not in self._dead:
             target.close()
+
+
+def _deafen(writer: asyncio.StreamWriter) -> None:
+    """The socket gets a packet filter that drops everything."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, nothing of it
+    found = writer.get_extra_info("socket")
+    if found is not None:
+        found.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
 
 
 @dataclass(slots=True)
