@@ -58,14 +58,14 @@ class Rhythm:
     begin at `first_pause`, or at `refused_pause` when the login is refused, and double.
 
     Half a minute, because what was sent by another way shows in Sent, and an answer to it must not come before it; a
-    few STATUS in that time cost a server little. One that forgets to tell costs minutes, and no message; one that
-    hangs while something between acknowledges in its place is noticed then, too.
+    few STATUS in that time cost a server little. Servers that tell do not tell everything: Dovecot says nothing of what
+    other programs put into a maildir. And one that hangs while something between acknowledges in its place is noticed.
     """
 
     answer: float = 60.0
     renewal: float | None = None
     round: float = 30.0
-    safety: float = 300.0
+    safety: float = 120.0
     poll: float = 30.0
     first_pause: float = 1.0
     longest_pause: float = 300.0

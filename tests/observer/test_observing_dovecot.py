@@ -73,6 +73,19 @@ class TestWhatComes:
             await observing.logged("Sent", "Offer", "Filtered", "Again")
         assert len(await observing.here.decisions()) == 4
 
+    async def test_what_another_program_puts_into_a_folder_is_found_when_all_are_asked_again(
+        self, dovecot: Dovecots, observing: Observing
+    ) -> None:
+        """Dovecot does not tell of it."""
+        rhythm = Rhythm(answer=60.0, renewal=1500.0, round=1500.0, safety=0.5)
+        await dovecot.deliver(ANN, message("Before"), "Sent")
+        async with observing.observer(
+            ANN, provider_at(dovecot.imap_implicit_port, observing.pki), rhythm=rhythm
+        ) as one:
+            await observing.until_watching(one)
+            _drop_into(dovecot, ANN, message("Filtered"), mailbox=".Sent")
+            await observing.logged("Filtered")
+
     async def test_starttls_and_login_by_command(self, dovecot: Dovecots, observing: Observing) -> None:
         provider = provider_at(dovecot.imap_starttls_port, observing.pki, Tls.STARTTLS)
         async with observing.observer(ANN, provider, Password(ANN, mechanism="LOGIN")) as one:
@@ -268,9 +281,9 @@ class TestWhatWasThereBefore:
             await observing.logged("New")
 
 
-def _drop_into(dovecot: Dovecots, login: str, content: bytes, *, at: float | None = None) -> None:
-    """A message into the maildir, as a delivery agent without Dovecot does; `at` is when it came."""
-    folder = dovecot.maildir(login)
+def _drop_into(dovecot: Dovecots, login: str, content: bytes, *, at: float | None = None, mailbox: str = "") -> None:
+    """A message into the maildir or a folder in it, as a program without Dovecot does; `at` is when it came."""
+    folder = dovecot.maildir(login) / mailbox
     for name in ("tmp", "new", "cur"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         _give_away(folder / name)
