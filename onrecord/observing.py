@@ -65,6 +65,7 @@ class _Running:
     """An observer at work, for a mailbox as it was connected then."""
 
     record: MailboxRecord
+    observer: Observer
     task: asyncio.Task[None]
 
     def is_of(self, record: MailboxRecord) -> bool:
@@ -93,6 +94,7 @@ class _Observers:
         self._deadlines = own_deadlines(settings.deadlines)
         self._doors = asyncio.Semaphore(OPENING)
         self._running: dict[int, _Running] = {}
+        self._shared: dict[int, int] = {}  # which mailbox's observer reads this one, too
         self._states: dict[int, str | None] = {}
         self._is_swept = False
         self._rung = -1
@@ -131,26 +133,40 @@ class _Observers:
             log.warning("the connected mailboxes cannot be asked for now", cause=str(error))
 
     async def _follow(self, records: list[MailboxRecord]) -> None:
-        wanted = self._chosen(records)
+        wanted, shared = self._chosen(records)
         await self._end(
             [each for each, one in self._running.items() if each not in wanted or not one.is_of(wanted[each])]
         )
         for mailbox, record in wanted.items():
             if mailbox not in self._running:
                 self._start(record)
+        self._share(shared)
 
-    def _chosen(self, records: list[MailboxRecord]) -> dict[int, MailboxRecord]:
-        """By id. A mailbox that several portals have connected is observed once: each message is decided for all."""
+    def _chosen(self, records: list[MailboxRecord]) -> tuple[dict[int, MailboxRecord], dict[int, int]]:
+        """By id, and which of them reads others, too. A mailbox that several portals have connected is observed once:
+        each message is decided for all.
+        """
         wanted: dict[int, MailboxRecord] = {}
-        places = set()
+        shared: dict[int, int] = {}
+        places: dict[tuple[str, str], int] = {}
         for record in records:
-            place = canonical(record.address), record.server
             if record.server not in self._providers:
                 self._tell_lost(record)
-            elif place not in places:
-                places.add(place)
+                continue
+            first = places.setdefault((canonical(record.address), record.server), record.id)
+            if first == record.id:
                 wanted[record.id] = record
-        return wanted
+            else:
+                shared[record.id] = first
+        return wanted, shared
+
+    def _share(self, shared: dict[int, int]) -> None:
+        """A mailbox that is read by another's observer has the state of that one."""
+        for mailbox in self._shared.keys() - shared.keys() - self._running.keys():
+            self._states[mailbox] = None
+        for mailbox, other in shared.items() - self._shared.items():
+            self._states[mailbox] = self._running[other].observer.state
+        self._shared = shared
 
     def _tell_lost(self, record: MailboxRecord) -> None:
         if record.id not in self._told:
@@ -168,7 +184,7 @@ class _Observers:
                 return await mailbox.open()
 
         def tell(state: State) -> None:
-            self._states[record.id] = state
+            self._note(record.id, state)
 
         observer = Observer(
             address=record.address,
@@ -180,14 +196,19 @@ class _Observers:
             tell=tell,
         )
         log.info("observing a mailbox", mailbox=record.id, session=observer.session)
-        self._running[record.id] = _Running(record, self._captures.tasks.create_task(observer.run()))
+        self._running[record.id] = _Running(record, observer, self._captures.tasks.create_task(observer.run()))
+
+    def _note(self, mailbox: int, state: State | None) -> None:
+        self._states[mailbox] = state
+        self._states.update((each, state) for each, other in self._shared.items() if other == mailbox)
 
     async def _end(self, ids: list[int]) -> None:
         ended = [self._running.pop(each) for each in ids]
         for each in ended:
             each.task.cancel()
         await asyncio.gather(*(each.task for each in ended), return_exceptions=True)
-        self._states.update(dict.fromkeys(ids))
+        for mailbox in ids:
+            self._note(mailbox, None)
 
 
 def _mtime(bell: Any) -> int:

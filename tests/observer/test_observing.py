@@ -78,6 +78,11 @@ class Connected:
     async def states(self) -> dict[tuple[str, str], str | None]:
         return {(each.portal, each.address): each.observer for each in await self.mailboxes.all()}
 
+    async def until_states(self, states: dict[tuple[str, str], str | None]) -> None:
+        async with asyncio.timeout(20):
+            while await self.states() != states:
+                await asyncio.sleep(0.02)
+
     async def until(self, *watching: str, portal: str = "P1") -> None:
         """Waits until these are watched in the portal."""
         async with asyncio.timeout(20):
@@ -140,11 +145,16 @@ class TestWhichAreObserved:
                 one.deliver(message("Both"))
                 await observing.logged("Both", "Both")
                 assert one.connections == 1
-                await connected.disconnect(ANN)
-                await observing.until(lambda: not one.is_used)
-                one.deliver(message("Between"))
                 await connected.until(ANN, portal="P2")
-                assert one.connections == 2
+                await directory.set_user("P2", ANN, active=False)
+                await connected.until_states({("P1", ANN): "watching", ("P2", ANN): None})
+                await directory.set_user("P2", ANN, active=True)
+                await connected.until_states({("P1", ANN): "watching", ("P2", ANN): "watching"})
+                between = [message("Between")]
+                one.on_examine = lambda name: between and one.deliver(between.pop())
+                await connected.disconnect(ANN)
+                await observing.until(lambda: one.connections == 2)
+                await connected.until(ANN, portal="P2")
                 await observing.logged("Both", "Both", "Between", "Between")
 
 
@@ -185,9 +195,7 @@ class TestWhatBreaks:
             await connected.mailboxes.note_observers({ann.id: "watching", bob.id: "watching"})
             await observing.here.directory.set_user("P1", BOB, active=False)
             async with connected.observed():
-                async with asyncio.timeout(20):
-                    while await connected.states() != {("P1", ANN): "reading", ("P1", BOB): None}:
-                        await asyncio.sleep(0.02)
+                await connected.until_states({("P1", ANN): "reading", ("P1", BOB): None})
 
     async def test_the_end_leaves_no_connection_and_no_state(self, observing: Observing, tmp_path: Path) -> None:
         async with PretendMailbox() as one:
