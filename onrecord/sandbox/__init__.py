@@ -94,7 +94,7 @@ async def _provide(
 
 
 def _tell(decision: Decision) -> None:
-    _print(f"{datetime.now():%H:%M:%S} {explain(decision)}")
+    _print(f"{datetime.now():%H:%M:%S} {decision.source}: {explain(decision)}")
 
 
 def _print(text: str) -> None:
