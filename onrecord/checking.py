@@ -21,7 +21,8 @@ from proxy.route import Provider, ProviderKind, Tls
 from proxy.smtp.extension import mechanisms
 from store.database import Database, StoreUnavailable
 from store.directory import Directory
-from store.mailboxes import Mailboxes, MailboxState
+from store.mailbox_state import MailboxState
+from store.mailboxes import Mailboxes
 from store.sealing import Sealer, SealingError
 
 __all__ = ["MENDS", "PATIENCE", "Outcome", "Verdict", "check_all"]

@@ -23,7 +23,8 @@ from proxy.imap.own_login import MailboxCredentials
 from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed
 from store.database import StoreUnavailable
 from store.mailbox_secret import Password, Tokens
-from store.mailboxes import Held, Mailboxes, MailboxGone, MailboxState
+from store.mailbox_state import MailboxState
+from store.mailboxes import Held, Mailboxes, MailboxGone
 from store.sealing import SealingError
 
 __all__ = ["ConnectedCredentials"]

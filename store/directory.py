@@ -183,7 +183,8 @@ class Directory:
         async with self.change() as connection:
             record = await find_user(connection, home, account)
             if not (record.active and record.personal_email_access):
-                await forget_unobserved(connection, await mailboxes_of(connection, record.id))
+                mine = [*record.connected, *await mailboxes_of(connection, record.id)]
+                await forget_unobserved(connection, mine)
             await update_user(connection, record.id, values)
             for kind, addresses in (("alias", aliases), ("connected", connected)):
                 if addresses is not None:

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -23,21 +22,15 @@ from store.database import Database
 from store.directory import Directory
 from store.directory_record import DirectoryError, PortalRecord, UserRecord, checked_address
 from store.mailbox_secret import MailboxSecret, Password, secret_of, to_octets
+from store.mailbox_state import MailboxState, is_observable
 from store.observed import forget_unobserved
 from store.sealing import Sealer, SealingError, key_id_of
 
-__all__ = ["Held", "MailboxGone", "MailboxRecord", "MailboxState", "Mailboxes", "NewMailbox", "is_observable"]
+__all__ = ["Held", "MailboxGone", "MailboxRecord", "Mailboxes", "NewMailbox"]
 
 MAX_TROUBLE = 300  # characters, as wide as the column
 ITSELF = "onrecord"  # who notices that a mailbox cannot be opened any more
 TABLE = schema.connected_mailbox
-
-
-class MailboxState(StrEnum):
-    """Whether the mailbox can be opened. `NEEDS_RECONNECT`: only its user can help, by connecting it again."""
-
-    OK = "ok"
-    NEEDS_RECONNECT = "needs reconnect"
 
 
 class MailboxGone(Exception):
@@ -291,11 +284,6 @@ class Mailboxes:
                 f"connect it again: onrecord mailbox connect {row.address}"
             )
         return secret
-
-
-def is_observable() -> Any:
-    """What holds of a mailbox, joined with its user, that is to be observed."""
-    return (TABLE.c.state == MailboxState.OK) & schema.user.c.active & schema.user.c.personal_email_access
 
 
 def _place(row: Any) -> bytes:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.address import canonical
 from store import schema
 from store.database import Database
-from store.mailboxes import is_observable
+from store.mailbox_state import is_observable, may_be_read
 
 __all__ = ["FolderProgress", "Observed", "forget_unobserved"]
 
@@ -77,13 +77,12 @@ class Observed:
 
 
 async def forget_unobserved(connection: AsyncConnection, addresses: Iterable[str]) -> None:
-    """Forgets how far the mailboxes of these addresses were read, but for those that some user lets us read.
+    """Forgets how far the mailboxes of these addresses were read, but for those that some user has connected for us.
 
     Who reads one again begins from then on: what came while nobody might read it stays unread (rules.md 3.6).
     """
     mailbox, user, folder = schema.connected_mailbox, schema.user, schema.observed_folder
-    read = select(mailbox.c.address).join(user, user.c.id == mailbox.c.user)
-    read = read.where(user.c.active & user.c.personal_email_access)
-    left = {canonical(each) for each in addresses} - {canonical(each) for each in await connection.scalars(read)}
-    for account in left:
+    mailboxes = select(mailbox.c.address).join(user, user.c.id == mailbox.c.user).where(may_be_read())
+    read = {canonical(each) for each in await connection.scalars(mailboxes)}
+    for account in {canonical(each) for each in addresses} - read:
         await connection.execute(delete(folder).where(folder.c.account == account))

@@ -14,7 +14,8 @@ from onrecord.cli.options import group, moment_given
 from onrecord.cli.reading_mailboxes import Since, backfill_mailbox, mailbox_backfill, mailbox_log_folder
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
 from onrecord.connecting import ConnectError, Connecting, Wanted
-from store.mailboxes import MailboxRecord, MailboxState
+from store.mailbox_state import MailboxState
+from store.mailboxes import MailboxRecord
 
 __all__ = ["mailbox"]
 

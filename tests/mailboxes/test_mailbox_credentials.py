@@ -22,7 +22,8 @@ from proxy.imap.own_login import MailboxCredentials
 from proxy.mailbox_login import CredentialsUnavailable, MailboxClosed
 from store.database import Database
 from store.mailbox_secret import Tokens
-from store.mailboxes import Mailboxes, MailboxState
+from store.mailbox_state import MailboxState
+from store.mailboxes import Mailboxes
 from store.sealing import Sealer, SealingError, SealingKey
 
 ROOT = Path(__file__).parents[2]

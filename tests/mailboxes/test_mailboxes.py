@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from engine.secret import Secret
 from store.directory import DirectoryError
 from store.mailbox_secret import MailboxSecret, Password, Tokens, secret_of, to_octets
-from store.mailboxes import MailboxGone, MailboxState
+from store.mailbox_state import MailboxState
+from store.mailboxes import MailboxGone
 from store.observed import FolderProgress, Observed
 from store.sealing import SealingError, SealingKey
 
@@ -119,6 +120,15 @@ class TestHowFarItWasRead:
         await stored.directory.set_user("P1", ANN, **{right: False})
         assert await observed.progress(ANN) != {}
         await stored.directory.set_user("P1", ANN, **{right: True})
+        assert await observed.progress(ANN) == {}
+
+    async def test_it_is_forgotten_of_what_was_read_beside_a_client(self, stored: Any) -> None:
+        """Nothing is connected, but a connected address was logged in to through us."""
+        observed = Observed(stored.database)
+        await stored.directory.set_user("P1", ANN, connected=[ANN])
+        await observed.advance(ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
+        await stored.directory.set_user("P1", ANN, personal_email_access=False)
+        await stored.directory.set_user("P1", ANN, personal_email_access=True)
         assert await observed.progress(ANN) == {}
 
     async def test_it_is_kept_while_a_user_of_another_portal_lets_it_be_read(
