@@ -188,7 +188,6 @@ class _Observers:
 
         observer = Observer(
             address=record.address,
-            host=provider.host,
             open_mailbox=open_mailbox,
             captures=self._captures,
             observed=self._observed,

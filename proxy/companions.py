@@ -208,7 +208,6 @@ class Companions:
         self._began[companion.key] = self._clock()
         observer = Observer(
             address=companion.address,
-            host=companion.provider.host,
             open_mailbox=open_session,
             captures=self._captures,
             observed=self._observed,

@@ -36,14 +36,6 @@ __all__ = ["Observer", "Opening", "Rhythm", "State"]
 
 log = structlog.get_logger("observer")
 
-# RFC 2177 §3: IDLE is begun anew within 29 minutes. Some providers, and what lies between, forget a session earlier.
-RENEWALS = {
-    "imap.gmail.com": 540.0,
-    "imap.googlemail.com": 540.0,
-    "imap.mail.yahoo.com": 270.0,
-    "imap.aol.com": 270.0,
-}
-USUAL_RENEWAL = 1500.0
 LOOKS = 5  # at the same folder, one after the other: then others have their turn
 
 # How a session is opened: `proxy.mailbox_login` says what that raises.
@@ -52,18 +44,20 @@ Opening = Callable[[], Awaitable[tuple[MailboxLeg, LoggedIn]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """Seconds. `answer` is how long a server may be silent when it should speak, `renewal` how long one IDLE lasts
-    (without it, what the provider bears), `round` how often the other folders are asked where they are few, `safety`
-    how often those are of which the server tells, and `poll` how often INBOX is where IDLE is not to be had. Pauses
-    begin at `first_pause`, or at `refused_pause` when the login is refused, and double.
+    """Seconds. `answer` is how long a server may be silent when it should speak, `round` how often the other folders
+    are asked where they are few, `safety` how often those are of which the server tells, and `poll` how often INBOX is
+    where IDLE is not to be had. Pauses begin at `first_pause`, or at `refused_pause` when the login is refused, and
+    double.
 
     Half a minute, because what was sent by another way shows in Sent, and an answer to it must not come before it; a
     few STATUS in that time cost a server little. Servers that tell do not tell everything: Dovecot says nothing of what
     other programs put into a maildir. And one that hangs while something between acknowledges in its place is noticed.
+
+    Each round ends the IDLE before it, long before any provider, or a NAT on the way, forgets a session that only waits
+    (RFC 2177 allows 29 minutes, some providers bear 5).
     """
 
     answer: float = 60.0
-    renewal: float | None = None
     round: float = 30.0
     safety: float = 120.0
     poll: float = 30.0
@@ -84,7 +78,7 @@ class State(StrEnum):
 
 
 class Observer:
-    """Observes the mailbox of `address` at the server `host`, as long as `run` runs. `open_mailbox` opens sessions.
+    """Observes the mailbox of `address`, as long as `run` runs. `open_mailbox` opens sessions.
 
     The first time it is for what comes from now on; progress that was written before `connected_at` (Unix seconds) was
     made for somebody else. `tell` is told each new state.
@@ -94,7 +88,6 @@ class Observer:
         self,
         *,
         address: str,
-        host: str,
         open_mailbox: Opening,
         captures: Captures,
         observed: Observed,
@@ -107,7 +100,6 @@ class Observer:
     ) -> None:
         self.address = address
         self.state = State.CONNECTING
-        self._host = host
         self._open_mailbox = open_mailbox
         self._observed = observed
         self._connected_at = connected_at
@@ -184,7 +176,7 @@ class Observer:
                 if left <= 0:
                     break
                 if not client.has_news and not client.told.is_anything:
-                    await client.wait_for_news(min(left, self._renewal), poll=rhythm.poll)
+                    await client.wait_for_news(left, poll=rhythm.poll)
                 # quirk_silent_idle: some servers do not tell what came just before IDLE, so it is looked for each time.
                 await inbox.read_news()
                 await self._look_into(client, inbox, folders, folders.told())
@@ -219,12 +211,6 @@ class Observer:
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def _renewal(self) -> float:
-        if self._rhythm.renewal is not None:
-            return self._rhythm.renewal
-        return RENEWALS.get(self._host.lower(), USUAL_RENEWAL)
 
     async def _pause_refused(self, error: LoginRefused | MailboxClosed) -> None:
         if isinstance(error, LoginRefused) and error.is_passing:

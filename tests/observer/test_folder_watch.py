@@ -21,9 +21,9 @@ from proxy.route import Provider, Tls
 
 ANN = "ann@acme.example"
 OFFERED = "IMAP4rev1 IDLE AUTH=PLAIN SASL-IR NOTIFY"
-# Neither a round nor a renewal is due for long: whoever finds something was told of it.
-PATIENT = Rhythm(answer=20.0, renewal=1500.0, round=1500.0, safety=1500.0, first_pause=0.02, longest_pause=0.05)
-ROUNDS = Rhythm(answer=20.0, renewal=1500.0, round=0.1, safety=1500.0, first_pause=0.02, longest_pause=0.05)
+# No round is due for long: whoever finds something was told of it.
+PATIENT = Rhythm(answer=20.0, round=1500.0, safety=1500.0, first_pause=0.02, longest_pause=0.05)
+ROUNDS = Rhythm(answer=20.0, round=0.1, safety=1500.0, first_pause=0.02, longest_pause=0.05)
 
 
 @pytest_asyncio.fixture
@@ -206,7 +206,7 @@ class TestServersThatDoNotTell:
         assert mailbox.connections == 2
 
     async def test_a_server_that_forgets_to_tell_is_asked_now_and_then(self, observing: Observing) -> None:
-        rhythm = Rhythm(answer=20.0, renewal=1500.0, round=1500.0, safety=0.1)
+        rhythm = Rhythm(answer=20.0, round=1500.0, safety=0.1)
         async with (
             offering("Sent", notify="deaf") as mailbox,
             observing.observer(ANN, at(mailbox), rhythm=rhythm) as one,

@@ -30,7 +30,7 @@ from store.hashes import keyed_hash
 from store.observed import FolderProgress, Observed
 
 ANN = "ann@acme.example"
-LONG = Rhythm(answer=20.0, renewal=1500.0, round=1500.0, poll=1500.0, first_pause=0.02, longest_pause=0.05)
+LONG = Rhythm(answer=20.0, round=1500.0, poll=1500.0, first_pause=0.02, longest_pause=0.05)
 
 
 @pytest_asyncio.fixture
@@ -72,7 +72,7 @@ class TestServersThatLackSomething:
             assert verbs["IDLE"] == 1
 
     async def test_idle_is_begun_anew(self, observing: Observing) -> None:
-        rhythm = Rhythm(renewal=0.02, round=1500.0)
+        rhythm = Rhythm(round=0.02)
         async with PretendMailbox() as mailbox, observing.observer(ANN, at(mailbox), rhythm=rhythm) as one:
             await observing.until_watching(one)
             await observing.until(lambda: mailbox.verbs()["IDLE"] > 3)
@@ -370,7 +370,7 @@ class TestLostConnections:
 
     @pytest.mark.parametrize("verb", ["EXAMINE", "LIST", "UID FETCH", "AUTHENTICATE", "ID"])
     async def test_a_server_that_falls_silent(self, observing: Observing, verb: str) -> None:
-        rhythm = Rhythm(answer=0.2, renewal=1500.0, round=1500.0, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=0.2, round=1500.0, first_pause=0.02, longest_pause=0.05)
         async with PretendMailbox() as mailbox:
             async with observing.observer(ANN, at(mailbox)) as one:
                 await observing.until_watching(one)

@@ -21,7 +21,7 @@ from proxy.route import Tls
 pytestmark = pytest.mark.peers
 
 ANN = LOGINS[0]
-PATIENT = Rhythm(answer=60.0, renewal=1500.0, round=1500.0, safety=1500.0)
+PATIENT = Rhythm(answer=60.0, round=1500.0, safety=1500.0)
 
 
 @pytest_asyncio.fixture
@@ -39,7 +39,7 @@ async def observing(tmp_path: Path, pki: Pki) -> AsyncIterator[Observing]:
 
 class TestWhatComes:
     async def test_mail_is_logged_while_idle_waits(self, dovecot: Dovecots, observing: Observing) -> None:
-        """Neither a round nor a renewal is due for long: only IDLE can tell."""
+        """No round is due for long: only IDLE can tell."""
         await dovecot.deliver(ANN, message("Before"))
         async with observing.observer(
             ANN, provider_at(dovecot.imap_implicit_port, observing.pki), rhythm=PATIENT
@@ -77,7 +77,7 @@ class TestWhatComes:
         self, dovecot: Dovecots, observing: Observing
     ) -> None:
         """Dovecot does not tell of it."""
-        rhythm = Rhythm(answer=60.0, renewal=1500.0, round=1500.0, safety=0.5)
+        rhythm = Rhythm(answer=60.0, round=1500.0, safety=0.5)
         await dovecot.deliver(ANN, message("Before"), "Sent")
         async with observing.observer(
             ANN, provider_at(dovecot.imap_implicit_port, observing.pki), rhythm=rhythm
@@ -188,7 +188,7 @@ class TestWhatBreaks:
         assert len(await observing.here.decisions()) == 3
 
     async def test_a_line_that_goes_dead_without_a_word(self, dovecot: Dovecots, observing: Observing) -> None:
-        rhythm = Rhythm(answer=1.5, renewal=0.3, round=0.3, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=1.5, round=0.3, first_pause=0.02, longest_pause=0.05)
         async with (
             Line(dovecot.imap_implicit_port) as line,
             observing.observer(ANN, provider_at(line.port, observing.pki), rhythm=rhythm) as one,
@@ -207,7 +207,7 @@ class TestWhatBreaks:
 
     async def test_the_line_goes_dead_in_the_middle_of_messages(self, dovecot: Dovecots, observing: Observing) -> None:
         """Many messages, and a cut after a share of their octets each time: all come, each once."""
-        rhythm = Rhythm(answer=1.5, renewal=1500.0, round=1500.0, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=1.5, round=1500.0, first_pause=0.02, longest_pause=0.05)
         subjects = [f"Number {number}" for number in range(30)]
         async with observing.observer(ANN, provider_at(dovecot.imap_implicit_port, observing.pki)) as one:
             await observing.until_watching(one)

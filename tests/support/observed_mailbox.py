@@ -36,7 +36,7 @@ __all__ = ["QUICK", "Dovecots", "Line", "Observing", "Password", "message", "pro
 ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, which the socket module does not name
 PATIENCE = 20.0
 POLL = 0.02
-QUICK = Rhythm(answer=5.0, renewal=2.0, round=0.3, poll=0.1, first_pause=0.05, longest_pause=0.1, refused_pause=0.1)
+QUICK = Rhythm(answer=5.0, round=0.3, poll=0.1, first_pause=0.05, longest_pause=0.1, refused_pause=0.1)
 
 
 class Dovecots(Dovecot):
@@ -196,7 +196,6 @@ class Observing:
         )
         observer = Observer(
             address=address,
-            host=provider.host,
             open_mailbox=mailbox.open,
             captures=self.here.captures,
             observed=Observed(self.here.database),
