@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 from collections.abc import Awaitable, Callable
 
 import pytest
 from debian_peers import PASSWORD, bearer_token
 from imap_client import ImapClient, plain_response
+from imap_transcript import comparable
 from mailbox_chain import DIRECT, RELAYED, MailboxChain
 
 pytestmark = [pytest.mark.peers, pytest.mark.asyncio(loop_scope="session")]
 
 MIB = 1024 * 1024
-WITHHELD = re.compile(rb" (?:LOGIN-REFERRALS|COMPRESS=DEFLATE|STARTTLS)\b")
-CAPABILITIES = re.compile(rb"CAPABILITY IMAP4rev1 [^\]\r\n]*")
-SECONDS = re.compile(rb"\([0-9.]+ \+ [0-9.]+(?: \+ [0-9.]+)? secs\)")
-# A mailbox that is created within a conversation is numbered by the second.
-NUMBERED = re.compile(rb"(UIDVALIDITY|APPENDUID|COPYUID) [0-9]+")
-OUR_GO_AHEAD = b"+ Ready for the literal\r\n"  # LOGIN is read before the server gets it
-
-WAITING = re.compile(rb"\* OK Waiting for authentication process to respond\.\.\r\n")  # of a busy machine
 
 # What is asked before the login has led to a server is answered here, in words of ours.
 ANSWERED_HERE = ("capability and login", "authenticate plain after a prompt")
@@ -412,9 +404,4 @@ async def _transcript(
             client.taken = 0
         await script(client, login)
         await client.rest()
-        return _comparable(bytes(client.transcript))
-
-
-def _comparable(transcript: bytes) -> bytes:
-    listed = CAPABILITIES.sub(lambda match: WITHHELD.sub(b"", match[0]), WAITING.sub(b"", transcript))
-    return NUMBERED.sub(rb"\1 n", SECONDS.sub(b"(time)", listed.replace(OUR_GO_AHEAD, b"+ OK\r\n")))
+        return comparable(bytes(client.transcript))

@@ -18,7 +18,14 @@ NOTHING_INSTALLED = {"dpkg-query": "exit 1", "apt-get": "echo must not run; exit
 
 def test_nothing_is_done_when_all_is_there() -> None:
     need("postfix", "dovecot", "swaks", "msmtp", "curl", "openssl", "node", "npm", str(NODE_MODULES / "nodemailer"))
-    need("/usr/lib/dovecot/imap", "mbsync", "mutt", "fetchmail", str(NODE_MODULES / "imapflow"))
+    need(
+        "/usr/lib/dovecot/imap",
+        "mbsync",
+        "mutt",
+        "fetchmail",
+        "/usr/lib/cyrus/bin/imtest",
+        str(NODE_MODULES / "imapflow"),
+    )
     done = subprocess.run([INSTALL], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -26,6 +26,7 @@ from textwrap import dedent
 import aioimaplib
 import imapclient
 import pytest
+from imap_transcript import comparable
 from mail_clients import NODE_MODULES, Access
 
 __all__ = ["CLIENTS", "MOVERS", "MailboxClient", "MailboxMover", "livetest", "mbsync", "read_maildir"]
@@ -36,6 +37,12 @@ PATIENCE = 120.0
 RESULT = re.compile(r"^(test_\w+) \([^)]*\)(?:\n.*)? \.\.\. (ok|skipped|FAIL|ERROR)", re.MULTILINE)
 # These ask whether a server takes longer than a microsecond, or a millisecond.
 BY_THE_CLOCK = ("test_small_connection_timeout_fail", "test_small_read_timeout_fail")
+IMTEST = "/usr/lib/cyrus/bin/imtest"
+# The cipher, the greeting, words of SCRAM, and when it is told that its input has ended.
+SAID_ANEW = re.compile(
+    rb"^(?:: TLS.*|S: \* OK .*|C: A01 AUTHENTICATE SCRAM.*|[CS]: (?:\+ )?[A-Za-z0-9+/]{16,}=*|C: Q01 LOGOUT)\r?\n",
+    re.MULTILINE,
+)
 TUID = re.compile(rb"X-TUID: [^\n]{12}\n")  # by which mbsync finds again what it has written
 
 
@@ -244,6 +251,64 @@ async def _fetchmail(access: Access) -> object:
         return (Path(folder) / "fetched").read_bytes()
 
 
+# -- imtest -----------------------------------------------------------------------------------------------------------
+
+
+async def _imtest(access: Access) -> object:
+    """It shows what it says and hears. What it is told to say it says as it stands; LOGOUT is of its own.
+
+    What is told before TLS, or before the login leads to a provider, is the relay's.
+    """
+    content = b"Subject: from imtest\r\n\r\nHello\r\n"
+    commands = (
+        b'a LIST "" *',
+        b"b SELECT INBOX",
+        b"c FETCH 1:* (UID FLAGS BODY.PEEK[])",
+        b"d UID SEARCH SUBJECT Offer",
+        b"e APPEND Sent (\\Seen) {%d+}\r\n%s" % (len(content), content),
+        b"f UID MOVE 2 Sent",
+        b"g STATUS Sent (MESSAGES UIDNEXT)",
+        b"h STORE 1 +FLAGS (\\Flagged)",
+        b"i nonsense",
+        b"j CAPABILITY",
+    )
+    tls = ("-s",) if access.is_implicit else ("-t", "")
+    name = ("-m", access.mechanism, "-u", access.login, "-a", access.login, "-w", access.secret)
+    said = await _converse((IMTEST, *tls, *name, "-p", str(access.port), "localhost"), commands)
+    _, established, private = said.partition(b"TLS connection established")
+    assert established, said.decode(errors="replace")
+    return SAID_ANEW.sub(b"", comparable(private))
+
+
+async def _converse(program: tuple[str, ...], commands: tuple[bytes, ...]) -> bytes:
+    """All that a program shows that is given one command after the other, each when the one before is done."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    shown = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for command in commands:
+                process.stdin.write(command + b"\r\n")
+                done = re.compile(rb"^%s (?:OK|NO|BAD)[^\n]*\n" % command[:1], re.MULTILINE)
+                start = len(shown)
+                while done.search(shown, start) is None:
+                    octets = await process.stdout.read(65536)
+                    assert octets, shown[-4000:].decode(errors="replace")
+                    shown += octets
+                    start = max(start, len(shown) - len(octets) - 1000)
+            process.stdin.close()
+            shown += await process.stdout.read()
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, shown[-4000:].decode(errors="replace")
+    return bytes(shown)
+
+
 # -- libraries --------------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +386,7 @@ def _without_clock(result: str, lines: list[bytes]) -> tuple[str, list[bytes]]:
 CLIENTS = (
     MailboxClient(name="curl", programs=("curl",), mechanisms=("PLAIN", "LOGIN", "XOAUTH2"), read=_curl),
     MailboxClient(name="mutt", programs=("mutt",), mechanisms=("LOGIN", "PLAIN"), read=_mutt),
+    MailboxClient(name="imtest", programs=(IMTEST,), mechanisms=("PLAIN", "LOGIN", "SCRAM-SHA-256"), read=_imtest),
     MailboxClient(name="fetchmail", programs=("fetchmail",), mechanisms=("LOGIN",), read=_fetchmail),
     MailboxClient(
         name="imapflow",
