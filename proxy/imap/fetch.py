@@ -1,7 +1,8 @@
 """FETCH responses: the messages that a client reads (RFC 9051 §7.5.2).
 
-Only literals that are a whole message, or a stretch of one, are looked at. Stretches are put together when they come
-in order and their end is known: from RFC822.SIZE, or because fewer octets came than were asked for.
+Only literals that are a whole message, or a part of one that the rest may follow, are looked at. Stretches are put
+together when they come in order and their end is known: from RFC822.SIZE, or because fewer octets came than were asked
+for. A header section and the text of the same message are put together when no other header section came in between.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["FETCH", "PARTIAL", "Fetches"]
 
 MAX_STRETCHED = 8  # messages that are put together at a time
 NAME = 64  # octets before a literal in which its name stands
-FETCH = re.compile(rb"(?i)\* [0-9]{1,10} FETCH \(")
+FETCH = re.compile(rb"(?i)\* ([0-9]{1,10}) FETCH \(")
 # RFC 9051 §9: msg-att-static; RFC 3516 §4.3 has BINARY. What stands before the literal must be the item's name itself.
 ITEM = re.compile(
     rb"(?i)[ (]((?:BODY|BINARY)\[(HEADER|TEXT|[0-9.]+)?\]|RFC822(?:\.(HEADER|TEXT))?)"
@@ -53,6 +54,16 @@ class Whole:
     is_header: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A header section that came alone. Its message is known by its number; not all responses tell a UID."""
+
+    number: int
+    uid: int | None
+    flags: frozenset[str] | None
+    octets: bytes
+
+
 class Fetches:
     """The FETCH responses of one session. `asked` are the stretches, as origin and count, that were asked for."""
 
@@ -62,6 +73,8 @@ class Fetches:
         self._limit = header_limit
         self._asked = asked
         self._stretched: dict[tuple[Place, int], Stretched] = {}
+        self._section: Section | None = None
+        self._number = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -72,6 +85,14 @@ class Fetches:
         self._header = bytearray()
         self._feed: Callable[[bytes], bool] | None = None
         self._stretch: tuple[int, int] | None = None
+
+    def begin(self, number: int) -> None:
+        """A response begins, about the message of that number."""
+        self._number = number
+
+    def renumber(self) -> None:
+        """Numbers may belong to other messages from here on."""
+        self._section = None
 
     def text(self, text: bytes, literal: Literal | None) -> bool:
         """A text of a response. Whether the literal that follows is wanted."""
@@ -97,6 +118,7 @@ class Fetches:
             self._whole.message.discard()
         for key in list(self._stretched):
             self._give_up(key, Why.PARTIAL_INCOMPLETE)
+        self._section = None
         self._begin()
 
     def _tell(self, why: Why) -> None:
@@ -112,6 +134,8 @@ class Fetches:
         part, place = (match[2] or match[3] or b"").upper(), self._mailboxes.selected
         if place is None:
             return self._refuse(Why.NO_MAILBOX)
+        if part == b"TEXT" and match[4] is None and (section := self._take_section()) is not None:
+            return self._text_after(section, place, size)
         if part not in (b"", b"HEADER"):
             is_known = self._uid is not None and self._watcher.is_known(place, self._uid)
             return False if is_known else self._refuse(Why.NO_HEADER_SECTION)
@@ -148,6 +172,33 @@ class Fetches:
     def _collect_header(self, octets: bytes) -> bool:
         self._header += octets
         return True
+
+    def _keep_section(self) -> None:
+        """Without its empty line what follows would be another header field, so such a one is not kept."""
+        octets = bytes(self._header)
+        is_whole = (b"\r\n" + octets).endswith(b"\r\n\r\n")
+        self._section = Section(self._number, self._uid, self._flags, octets) if is_whole else None
+
+    def _take_section(self) -> Section | None:
+        """That of this message, which came last or stands before in the same response."""
+        if self._whole is not None and self._whole.is_header:
+            self._keep_section()
+        elif self._whole is not None:
+            return None
+        section = self._section
+        if section is None or section.number != self._number:
+            return None
+        self._section = None
+        return section
+
+    def _text_after(self, section: Section, place: Place, size: int) -> bool:
+        """RFC 9051 §6.4.5: header section, with its empty line, and text are all of a message."""
+        self._uid = self._uid if self._uid is not None else section.uid
+        self._flags = self._flags if self._flags is not None else section.flags
+        message = self._message(place)
+        self._whole = Whole(message, len(section.octets) + size)
+        self._feed = message.feed if message is not None else None
+        return message is not None and message.feed(section.octets)
 
     # -- stretches ----------------------------------------------------------------------------------------------------
 
@@ -199,6 +250,11 @@ class Fetches:
         if place is not None and whole is not None:
             if whole.message is not None:
                 whole.message.end(Seen(place, self._uid, self._flags, whole.size))
-            elif whole.is_header and (self._uid is None or not self._watcher.is_known(place, self._uid)):
-                self._watcher.tell(HeaderSeen(place, self._uid, bytes(self._header)))
+            elif whole.is_header:
+                self._end_header(place)
         self._begin()
+
+    def _end_header(self, place: Place) -> None:
+        self._keep_section()
+        if self._uid is None or not self._watcher.is_known(place, self._uid):
+            self._watcher.tell(HeaderSeen(place, self._uid, bytes(self._header)))

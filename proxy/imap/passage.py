@@ -15,7 +15,7 @@ from collections.abc import Callable
 from proxy.imap.capability import capabilities_of, may_be_capability, takes_at_once, withhold
 from proxy.imap.framing import BadFrame, Literal, Scanner, literal_of
 from proxy.imap.response import CONTINUATION, STATUS, literal_in_response
-from proxy.imap.tap import Tap
+from proxy.imap.tap import GONE, Tap
 from proxy.imap.watch import Unobservable, Watcher, Why
 
 __all__ = ["Passage"]
@@ -214,8 +214,10 @@ class Passage:
         if is_first and not is_cut and text[:1] != b"*":
             return self._read_other(text)
         wants = False
-        # Most of what a client asks for is data about messages, in one text: nothing to learn from.
-        if self._tap is not None and (literal is not None or not is_first or not text[2:3].isdigit()):
+        # Most of what a client asks for is data about messages, in one text: nothing to learn from, unless one is gone.
+        if self._tap is not None and (
+            literal is not None or not is_first or not text[2:3].isdigit() or GONE.match(text) is not None
+        ):
             wants = self._ask(self._tap.response if is_first else self._tap.response_goes_on, text, literal)
         if literal is not None:
             self._provider.expect(literal.size, self._take_response_literal if wants else None)

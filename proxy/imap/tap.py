@@ -15,9 +15,11 @@ from proxy.imap.framing import Literal
 from proxy.imap.mailbox import Mailboxes
 from proxy.imap.watch import Unobservable, Watcher, Why
 
-__all__ = ["Tap"]
+__all__ = ["GONE", "Tap"]
 
 MAX_COMMANDS = 100  # under way at a time that are followed; each may hold a message
+# RFC 9051 §7.5.1, RFC 7162 §3.2.10: messages are gone, and those after them have other numbers.
+GONE = re.compile(rb"(?i)\* (?:[0-9]+ EXPUNGE|VANISHED )")
 COMMAND = re.compile(rb"(?i)([^ \r\n]{1,128}) (UID )?([A-Z]{4,8})(?= |\r)")
 FOLLOWED = frozenset((b"SELECT", b"EXAMINE", b"CLOSE", b"UNSELECT", b"APPEND", b"REPLACE", b"COPY", b"MOVE", b"FETCH"))
 
@@ -78,9 +80,13 @@ class Tap:
 
     def response(self, text: bytes, literal: Literal | None) -> bool:
         """The first text of an untagged response."""
-        self._is_fetch = literal is not None and FETCH.match(text) is not None
-        if self._is_fetch:
+        match = FETCH.match(text) if literal is not None else None
+        self._is_fetch = match is not None
+        if match is not None:
+            self._fetches.begin(int(match[1]))
             return self._fetches.text(text, literal)
+        if GONE.match(text) is not None:
+            self._fetches.renumber()
         if literal is not None and text[:2] != b"* ":  # the end of a text that was too long to keep
             self._watcher.tell(Unobservable(Why.TOO_LONG))
         self._mailboxes.read(text)

@@ -64,7 +64,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class HeaderSeen:
-    """A header section that was fetched alone."""
+    """A header section that was fetched alone. Its text may follow; then the message is watched as a whole."""
 
     place: Place
     uid: int | None

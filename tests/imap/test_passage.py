@@ -37,7 +37,10 @@ PROVIDER = st.sampled_from(
         b"* 1 FETCH (UID 5 BODY[] {30}\r\n" + KIM + b")\r\n", b"* 1 FETCH (BODY[]<0> {10}\r\nFrom: kim@ UID 6)\r\n",
         b"* 1 FETCH (UID 6 BODY[]<0> {10}\r\nFrom: kim@)\r\n",
         b"* 1 FETCH (UID 6 BODY[]<10> {20}\r\n" + KIM[10:] + b")\r\n",
-        b"* 1 FETCH (UID 5 BODY[HEADER] {26}\r\n" + KIM[:26] + b")\r\n", b'* LIST (\\Drafts) "/" Work\r\n',
+        b"* 1 FETCH (UID 5 BODY[HEADER] {26}\r\n" + KIM[:26] + b")\r\n", b"* 1 EXPUNGE\r\n",
+        b"* 1 FETCH (RFC822.TEXT {4}\r\n" + KIM[26:] + b")\r\n",
+        b"* 1 FETCH (BODY[HEADER] {26}\r\n" + KIM[:26] + b" BODY[TEXT] {4}\r\nHi\r\n)\r\n",
+        b'* LIST (\\Drafts) "/" Work\r\n',
         b"* 1 FETCH (UID 5 BODY[] {4000}\r\n", b"* BYE\r\n", b"a BAD\r\n",
     ]
 )  # fmt: skip
@@ -202,3 +205,59 @@ def test_a_session_that_was_closed_is_kept_by_no_cycle() -> None:
 )  # fmt: skip
 def test_a_mailbox_name_is_read_as_people_write_it(octets: bytes, name: str) -> None:
     assert decode_name(octets) == name
+
+
+WITH_PARTS = st.lists(
+    st.tuples(st.sampled_from(["header", "text", "both", "gone", "vanished", "flags", "whole"]), st.integers(0, 3)),
+    max_size=30,
+)
+
+
+@given(WITH_PARTS, st.booleans(), st.lists(st.integers(0, 1 << 16), max_size=8))
+@settings(max_examples=300)
+def test_a_header_section_is_put_together_with_the_text_of_its_own_message_only(
+    asked: list[tuple[str, int]], tells_uids: bool, places: list[int]
+) -> None:
+    """A mailbox whose messages go one after the other; what is kept are messages that it had."""
+    sections = [b"From: kim@cust.example\r\nSubject: %d\r\n\r\n" % number for number in range(8)]
+    texts = [b"This is number %d.\r\n" % number for number in range(8)]
+    mailbox = list(enumerate(zip(sections, texts, strict=True), start=1))
+    messages = [section + text for _, (section, text) in mailbox]
+    stand, last, wanted = Stand(), None, []
+    stand.say("client", b"a SELECT INBOX\r\n")
+    stand.say("provider", b"* OK [UIDVALIDITY 7]\r\na OK\r\n")
+    for what, place in asked:
+        if place >= len(mailbox):
+            continue
+        uid, (section, text) = mailbox[place]
+        told = b"UID %d " % uid if tells_uids else b""
+        octets = b"* %d FETCH (%s" % (place + 1, told)
+        match what:
+            case "header":
+                octets += b"BODY[HEADER] {%d}\r\n%s)\r\n" % (len(section), section)
+                last = uid
+            case "text":
+                octets += b"BODY[TEXT] {%d}\r\n%s)\r\n" % (len(text), text)
+                wanted += [section + text] if last == uid else []
+                last = None if last == uid else last
+            case "both":
+                octets += b"RFC822.HEADER {%d}\r\n%s RFC822.TEXT {%d}\r\n%s)\r\n" % (
+                    *(len(section), section),
+                    *(len(text), text),
+                )
+                wanted.append(section + text)
+                last = None
+            case "whole":
+                octets += b"BODY[] {%d}\r\n%s)\r\n" % (len(section + text), section + text)
+                wanted.append(section + text)
+            case "flags":
+                octets += b"FLAGS (\\Seen))\r\n"
+            case "gone" | "vanished":
+                octets = b"* %d EXPUNGE\r\n" % (place + 1) if what == "gone" else b"* VANISHED %d\r\n" % uid
+                del mailbox[place]
+                last = None
+        for piece in cut(octets, places):
+            stand.say("provider", piece)
+    assert stand.watcher.messages == wanted
+    assert set(wanted) <= set(messages)
+    assert stand.watcher.breaches == []

@@ -31,8 +31,6 @@ SIZES = (
     100_000,
     1_000_000,
 )  # octets of an attachment: kept in memory, kept in a file, and longer than a TLS record
-# It asks for header section and text apart, and of a header section alone nothing is logged.
-ASKS_IN_PARTS = "fetchmail"
 TUID = re.compile(rb"X-TUID: [^\r]{12}\r\n")  # what mbsync adds to a message that it uploads
 
 
@@ -55,7 +53,7 @@ async def _fill(mailboxes: MailboxChain, login: str) -> dict[str, bytes]:
     return wanted
 
 
-@pytest.mark.parametrize("client", [pytest.param(each, id=each.name) for each in CLIENTS if each.name != ASKS_IN_PARTS])
+@pytest.mark.parametrize("client", [pytest.param(each, id=each.name) for each in CLIENTS])
 async def test_what_is_read_is_logged_octet_by_octet(mailboxes: MailboxChain, client: MailboxClient) -> None:
     need(*client.programs)
     login = await mailboxes.new_login()
