@@ -33,8 +33,8 @@ class Legs(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One kind of work. Its logins are `user`-0, `user`-1 and so on, each with a mailbox of `messages`; `unit` is what
-    the rate counts. `is_again`: they have read it before. `only` are the systems that take part; none: all but
-    `LOGGED`.
+    the rate counts. `is_again`: they have read it before. `is_once`: what counts hardly differs, and the first round
+    is enough. `only` are the systems that take part; none: all but `LOGGED`.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Cell:
     connections: int = 1
     users: int = 2
     is_again: bool = False
+    is_once: bool = False
     only: tuple[str, ...] = ()
 
     @property
@@ -80,6 +81,7 @@ CELLS = {
         unit="logins/s",
         connections=2000,
         users=20,
+        is_once=True,
     ),
     "download": _download("in clear", Legs.CLEAR, "clear"),
     "download-tls": _download("TLS with the client", Legs.CLIENT_TLS, "tls"),
@@ -95,6 +97,7 @@ CELLS = {
         messages=MEDIUM,
         unit="messages/s",
         users=1,
+        is_once=True,
         only=("direct", "nginx", LOGGED),
     ),
 }

@@ -28,12 +28,10 @@ IDLE_CLIENTS = 250  # of one process at the provider: 2,000 of them would only t
 def visit(
     number: int, cells: Collection[str], systems: Collection[str], *, keep: bool
 ) -> Iterator[tuple[str, Site, System]]:
-    """What is to be measured in a round, in turn.
-
-    Memory of idle sessions is measured on programs just started, and only in the first round: it hardly differs.
-    """
-    for is_idle in (True, False) if number == 0 else (False,):
-        names = [name for name in cells if (CELLS[name].kind is Kind.IDLE) == is_idle]
+    """What is to be measured in a round, in turn. Memory of idle sessions is measured on programs just started."""
+    due = [name for name in cells if number == 0 or not CELLS[name].is_once]
+    for is_idle in (True, False):
+        names = [name for name in due if (CELLS[name].kind is Kind.IDLE) == is_idle]
         if names:
             yield from _visit(names, systems, clients_of_one=IDLE_CLIENTS if is_idle else 1, keep=keep)
 

@@ -38,7 +38,6 @@ async def measured(octets: int, recorded: list[int]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _built(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generators, "PROGRAMS", generator.parent)
-    monkeypatch.setattr("mailboxes.measure.LOST_SECONDS", 0.2)
 
 
 async def test_all_that_came_and_was_recorded_is_a_figure() -> None:
@@ -52,6 +51,7 @@ async def test_octets_that_do_not_come_are_lost_mail() -> None:
         await measured(2 * len(CONTENT) + 1, [5, 7])
 
 
-async def test_messages_that_are_not_recorded_are_lost_mail() -> None:
+async def test_messages_that_are_not_recorded_are_lost_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailboxes.measure.LOST_SECONDS", 0.2)
     with pytest.raises(LostMail, match="1 recorded"):
         await measured(2 * len(CONTENT), [5, 6])
