@@ -93,6 +93,6 @@ int main(int ac, char **av) {
   qsort(all, n, sizeof(double), cmpd);
   char p50[32] = "null", p99[32] = "null"; // of sessions only
   if (n) { snprintf(p50, sizeof p50, "%.3f", all[n / 2] * 1e3); snprintf(p99, sizeof p99, "%.3f", all[(size_t)(n * .99)] * 1e3); }
-  printf("{\"sessions\":%zu,\"messages\":%ld,\"octets\":%ld,\"errors\":%ld,\"seconds\":%.4f,\"p50_ms\":%s,\"p99_ms\":%s,\"last_error\":\"%.80s\"}\n", n, (long)messages, (long)octets, (long)errs, spent, p50, p99, lasterr);
+  printf("{\"sessions\":%zu,\"messages\":%ld,\"octets\":%ld,\"errors\":%ld,\"seconds\":%.6f,\"p50_ms\":%s,\"p99_ms\":%s,\"last_error\":\"%.80s\"}\n", n, (long)messages, (long)octets, (long)errs, spent, p50, p99, lasterr);
   return 0;
 }
