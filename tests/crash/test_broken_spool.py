@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from family import members
+from family import member
 from mail_load import Mail, assert_once, make_mail
 from pki import Pki
 from recording_provider import RecordingProvider
@@ -108,7 +108,7 @@ async def test_a_parser_that_hangs_costs_the_reading_of_a_message_and_not_its_re
 ) -> None:
     before = await submit(served, make_mail(0, 400))
     await served.drained()
-    (parser,) = members(served, "parser")
+    parser = await member(served, "parser")
     os.kill(parser, signal.SIGSTOP)
     after = await submit(served, make_mail(1, LARGE))
     await check(served, provider, before + after)

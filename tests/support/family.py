@@ -9,7 +9,7 @@ from pathlib import Path
 
 from served import Served
 
-__all__ = ["ROLES", "children_of", "ended", "kill", "members"]
+__all__ = ["ROLES", "children_of", "ended", "kill", "member", "members"]
 
 ROLES = ("supervisor", "relay", "recorder", "parser")
 PATIENCE = 30.0
@@ -33,6 +33,15 @@ def members(served: Served, role: str) -> list[int]:
     if role == "relay":
         return relays
     return recorders if role == "recorder" else [child for each in recorders for child in children_of(each)]
+
+
+async def member(served: Served, role: str) -> int:
+    """The one process of the role, once it is there."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := members(served, role)):
+            await asyncio.sleep(POLL)
+    (pid,) = found
+    return pid
 
 
 async def kill(served: Served, pid: int) -> None:
