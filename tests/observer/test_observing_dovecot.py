@@ -188,7 +188,7 @@ class TestWhatBreaks:
         assert len(await observing.here.decisions()) == 3
 
     async def test_a_line_that_goes_dead_without_a_word(self, dovecot: Dovecots, observing: Observing) -> None:
-        rhythm = Rhythm(answer=1.5, round=0.3, first_pause=0.02, longest_pause=0.05)
+        rhythm = Rhythm(answer=1.5, round=0.3, safety=0.3, first_pause=0.02, longest_pause=0.05)
         async with (
             Line(dovecot.imap_implicit_port) as line,
             observing.observer(ANN, provider_at(line.port, observing.pki), rhythm=rhythm) as one,
