@@ -159,5 +159,5 @@ def _organization(domain: str) -> str:
 
 @functools.cache
 def _public_suffixes() -> PublicSuffixList:
-    """Read when it is first needed and then kept: reading it takes a tenth of a second of the processor."""
+    """Read when it is first needed and then kept: reading it takes some hundredths of a second of the processor."""
     return PublicSuffixList()
