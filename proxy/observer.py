@@ -68,7 +68,7 @@ class Rhythm:
 
 
 class State(StrEnum):
-    """What an observer is doing."""
+    """What an observer is doing. It is lost or refused until it is connected again."""
 
     CONNECTING = "connecting"
     READING = "reading"
@@ -134,7 +134,8 @@ class Observer:
 
     async def _observe(self) -> None:
         """One connection."""
-        self._become(State.CONNECTING)
+        if not self._failures:  # else it stays what it was until that is over: lost, or refused
+            self._become(State.CONNECTING)
         progress = await self._known()
         leg, done = await self._open_mailbox()
         client = MailboxClient(leg, self._rhythm.answer)

@@ -159,10 +159,12 @@ class TestWhatBreaks:
         await user.gets("Before")
         await here.logged("Before")
         here.line.gone()
-        await user.gets("Meanwhile")
-        await user.sends("Sent meanwhile")
-        await here.observed(user.login, state="lost")
-        here.line.mend()
+        try:
+            await user.gets("Meanwhile")
+            await user.sends("Sent meanwhile")
+            await here.observed(user.login, state="lost")
+        finally:
+            here.line.mend()
         await here.logged("Before", "Meanwhile", "Sent meanwhile")
         await here.decided("received_from_contact", "received_from_contact", "sent_to_contact")
 
