@@ -124,7 +124,7 @@ async def _fill_directory(folder: Path, users: Collection[str], contacts: Collec
 
 
 def relay_workers(family: Collection[int]) -> list[int]:
-    """Of our processes, the supervisor first, those that carry mail: not the recorder, which is nice."""
+    """Of our processes, the supervisor first, those that carry mail: recorder and observers are nice."""
     return [pid for pid in list(family)[1:] if nice(pid) == 0]
 
 

@@ -32,6 +32,7 @@ from sink import Certificate, Sink
 from system import Site, System
 
 SYSTEMS: dict[str, Callable[[Site], System]] = PEERS | {LOGGED: start_logged, UNLOGGED: start_unlogged}
+ALL_SYSTEMS = {**SYSTEMS, **mailboxes.rounds.SYSTEMS}
 ALL_CELLS: Mapping[str, table.Titled] = {**CELLS, **mailboxes.cells.CELLS}
 PARTS = {"smtp": list(CELLS), "imap": list(mailboxes.cells.CELLS)}
 SAID = ("rate", "p50_ms", "worker_mib", "pair_kib")  # while it runs
@@ -78,7 +79,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long the generator starts messages (2)")
     parser.add_argument("--only", choices=PARTS, help="one part: mail that is sent, or mail that is read")
     parser.add_argument("--cells", type=_names(ALL_CELLS), help=f"of {', '.join(ALL_CELLS)}")
-    parser.add_argument("--systems", type=_names(SYSTEMS), default=list(SYSTEMS), help=f"of {', '.join(SYSTEMS)}")
+    parser.add_argument(
+        "--systems", type=_names(ALL_SYSTEMS), default=list(ALL_SYSTEMS), help=f"of {', '.join(ALL_SYSTEMS)}"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder with settings, logs and databases")
     given = parser.parse_args()
@@ -114,7 +117,7 @@ def _round(number: int, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         certificate = Certificate.make(processes.folder)
         sinks = [Sink.start(processes, name, certificate) for name in ("sink", "copies")]
         site = Site(processes, certificate, *sinks)
-        systems = [SYSTEMS[name](site) for name in given.systems]
+        systems = [SYSTEMS[name](site) for name in given.systems if name in SYSTEMS]
         for name in names:
             random.shuffle(systems)
             for system in systems:

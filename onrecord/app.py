@@ -64,6 +64,7 @@ CERTIFICATE_SECONDS = 5.0  # how often the certificate files are looked at
 COLLECT_AFTER = (50_000, 20, 100)
 SWITCH_SECONDS = 0.0002  # the spool's thread must not wait 5 ms for the interpreter
 EXTRA_PATIENCE = 5.0
+OBSERVERS_NICE = 5  # who sends or reads mail waits for a relay, nobody for an observer
 Sockets = list[tuple[socket.socket, ...]]
 
 
@@ -230,6 +231,8 @@ async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:
 def _run_observers(
     settings: Settings, contexts: dict[Any, ssl.SSLContext | None], hash_key: bytes, *, ring: int, life: int
 ) -> int:
+    os.nice(OBSERVERS_NICE)
+
     async def main() -> None:
         stop = asyncio.Event()
         listen_to_signals(stop, asyncio.Event(), life)

@@ -7,11 +7,12 @@ from enum import StrEnum
 
 from cells import LOGGED, UNLOGGED, Target
 
-__all__ = ["CELLS", "FETCHED", "LARGE", "TARGETS", "Cell", "Kind", "Legs"]
+__all__ = ["CELLS", "FETCHED", "LARGE", "OBSERVED", "TARGETS", "Cell", "Kind", "Legs"]
 
 
-LARGE, MEDIUM, SMALL = 5000, 500, 50  # messages of a mailbox
+LARGE, MEDIUM, SMALL, TINY = 5000, 500, 50, 1  # messages of a mailbox
 FETCHED = 10  # messages that a session reads
+OBSERVED = "onrecord-observed"  # the system whose users have connected their mailboxes
 
 
 class Kind(StrEnum):
@@ -20,6 +21,7 @@ class Kind(StrEnum):
     IDLE = "idle"
     DOWNLOAD = "download"
     SESSIONS = "sessions"
+    OBSERVED = "observed"
 
 
 class Legs(StrEnum):
@@ -83,6 +85,18 @@ CELLS = {
         users=20,
         is_once=True,
     ),
+    "observed": Cell(
+        title="IMAP: 2,000 connected mailboxes observed by one process, TLS",
+        kind=Kind.OBSERVED,
+        legs=Legs.BOTH_TLS,
+        user="observed",
+        messages=TINY,
+        unit="mailboxes/s",
+        connections=2000,
+        users=2000,
+        is_once=True,
+        only=(OBSERVED,),
+    ),
     "download": _download("in clear", Legs.CLEAR, "clear"),
     "download-tls": _download("TLS with the client", Legs.CLIENT_TLS, "tls"),
     "again": _download("once more, in clear", Legs.CLEAR, "clear-again", is_again=True),
@@ -111,6 +125,7 @@ def _rate(bound: float) -> list[Target]:
 
 TARGETS = {
     "idle": [Target(system=UNLOGGED, figure="pair_kib", bound=90, at_most=True)],
+    "observed": [Target(system=OBSERVED, figure="pair_kib", bound=90, at_most=True)],
     "download": _rate(0.75),
     "download-tls": _rate(0.75),
     "again": _rate(0.75),

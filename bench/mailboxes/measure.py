@@ -11,11 +11,12 @@ from typing import Any
 from generator import generate
 from measure import OURS, LostMail
 from ours import relay_workers
-from processes import PROGRAMS, cpu_seconds, memory, tree
+from processes import PROGRAMS, cpu_seconds, memory, nice, tree
 
 from mailboxes.cells import FETCHED, Cell, Kind
 from mailboxes.provider import Provider
 from mailboxes.system import Site, System
+from onrecord.app import OBSERVERS_NICE
 
 __all__ = ["measure", "warm_up"]
 
@@ -143,8 +144,26 @@ def _idle(site: Site, system: System, cell: Cell, seconds: float) -> dict[str, A
     }
 
 
+def _observed(site: Site, system: System, cell: Cell, seconds: float) -> dict[str, Any]:
+    """Memory of the observers' process with all mailboxes watched, less what it was without any."""
+    assert system.pid is not None
+    assert system.observe is not None
+    [observers] = [pid for pid in tree(system.pid) if nice(pid) == OBSERVERS_NICE]
+    before, began = memory(observers), time.monotonic()
+    system.observe()
+    took = time.monotonic() - began
+    time.sleep(SETTLING_SECONDS)
+    after = memory(observers)
+    return {
+        "rate": cell.users / took,
+        "pair_kib": (after - before) / 1024 / cell.users,
+        "observers_mib": after / 1024**2,
+    }
+
+
 MEASURES: dict[Kind, Callable[[Site, System, Cell, float], dict[str, Any]]] = {
     Kind.IDLE: _idle,
     Kind.DOWNLOAD: _download,
     Kind.SESSIONS: _sessions,
+    Kind.OBSERVED: _observed,
 }

@@ -1,4 +1,7 @@
-"""onrecord before the mailboxes: as `ours` has it, with a door for each kind of legs. Every login is a user."""
+"""onrecord before the mailboxes: as `ours` has it, with a door for each kind of legs. Every login is a user.
+
+Beside clients no session of our own reads along: others' proxies have none either. Observers have a cell of their own.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ kind = "imap"
 host = "127.0.0.1"
 port = {provider.plain}
 tls = "none"
+companion = false
 
 [[provider]]
 name = "secure"
@@ -30,6 +34,7 @@ kind = "imap"
 host = "127.0.0.1"
 port = {provider.tls}
 tls = "implicit"
+companion = false
 ca_file = "{authority}"
 """
 DOOR = """

@@ -25,9 +25,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A running system, with a port for each kind of legs that it has. `recorded` counts what its log tells of."""
+    """A running system, with a port for each kind of legs that it has. `recorded` counts what its log tells of;
+    `observe` connects its users' mailboxes and returns when all are watched.
+    """
 
     name: str
     ports: Mapping[Legs, int]
     pid: int | None = None
     recorded: Callable[[], int] | None = None
+    observe: Callable[[], None] | None = None

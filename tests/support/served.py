@@ -36,6 +36,7 @@ STOP_SECONDS = 60.0
 POLL = 0.02
 GREETINGS = (b"220", b"* O")  # the beginnings of those of SMTP and IMAP
 LISTEN = "0A"  # the state of a socket, as /proc/net/tcp writes it
+RECORDER_IS_NICER = 10  # than the supervisor, at least; the observers' process is only somewhat nicer
 TRIES = 3  # a port that was free may be taken by the time the program binds it
 
 
@@ -147,10 +148,10 @@ class Served:
         return [each for each in self.children() if listening & set(_open_files(each))]
 
     async def recorder(self) -> int:
-        """The recorder's process, once it is at work: the ports accept before. It has lowered its priority."""
-        ours = os.getpriority(os.PRIO_PROCESS, self.pid)
+        """The recorder's process, once it is at work: the ports accept before. It has the lowest priority of all."""
+        low = os.getpriority(os.PRIO_PROCESS, self.pid) + RECORDER_IS_NICER
         async with asyncio.timeout(START_SECONDS):
-            while not (found := [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) != ours]):
+            while not (found := [each for each in self.children() if os.getpriority(os.PRIO_PROCESS, each) >= low]):
                 await asyncio.sleep(POLL)
         return found[0]
 
