@@ -36,7 +36,7 @@ class Legs(StrEnum):
 class Cell:
     """One kind of work. Its logins are `user`-0, `user`-1 and so on, each with a mailbox of `messages`; `unit` is what
     the rate counts. `is_again`: they have read it before. `is_once`: what counts hardly differs, and the first round
-    is enough. `only` are the systems that take part; none: all but `LOGGED`.
+    is enough. `only` are the systems that take part; none: all but `LOGGED` and `OBSERVED`.
     """
 
     title: str
@@ -58,7 +58,7 @@ class Cell:
 
     def takes(self, system: str) -> bool:
         """Whether the system takes part."""
-        return system in self.only if self.only else system != LOGGED
+        return system in self.only if self.only else system not in (LOGGED, OBSERVED)
 
 
 def _download(title: str, legs: Legs, user: str, *, is_again: bool = False) -> Cell:
