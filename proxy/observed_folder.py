@@ -7,7 +7,6 @@ by date. What is found twice so is recorded once, because a message is known by 
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,13 +62,8 @@ class MailboxProgress:
     async def advance(self, name: str, progress: FolderProgress) -> None:
         """Remembers, and writes where that can be done now."""
         self._folders[name] = progress
-        # To its end, even if we are to end: a transaction that is broken off holds the database for a while.
-        writing = asyncio.ensure_future(self._observed.advance(self._account, name, progress))
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait((writing,))
-            raise
+            await self._observed.advance(self._account, name, progress)
         except StoreUnavailable as error:
             log.warning("progress in a mailbox cannot be written now", cause=str(error))
 
