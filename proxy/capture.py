@@ -23,6 +23,7 @@ from engine.directory import Question
 from engine.message import Message
 from proxy.content import Content, Held
 from proxy.limits import CapturePolicy, Deadlines, Limits
+from proxy.looking import keep_looking
 from proxy.recent import RecentMessages
 from proxy.seen import SeenMessages
 from proxy.sighting import Sighting, address_of
@@ -131,12 +132,7 @@ class Captures:
 
     async def keep_looking(self) -> None:
         """Looks again and again, for ever."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except Exception as error:  # a strange directory must not end every session of the process
-                log.error("the directory could not be looked at", cause=type(error).__name__)
+        await keep_looking(self.look, LOOK_SECONDS)
 
     def undelivered(self, session: str, login: str | None, envelope: Envelope) -> None:
         """A transaction whose every recipient was refused: there is no message, only what the envelope says."""

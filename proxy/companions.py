@@ -25,6 +25,7 @@ from proxy.capture import Captures
 from proxy.imap.own_login import LoggedIn, LoginRefused
 from proxy.imap.wire import Credentials
 from proxy.limits import Deadlines
+from proxy.looking import keep_looking
 from proxy.mailbox_dial import MailboxLeg
 from proxy.mailbox_login import open_mailbox
 from proxy.observer import Observer, Rhythm, State
@@ -151,12 +152,7 @@ class Companions:
 
     async def keep_looking(self) -> None:
         """Looks again and again, for ever."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except Exception as error:  # a strange directory must not end every session of the process
-                log.error("the directory could not be looked at", cause=type(error).__name__)
+        await keep_looking(self.look, LOOK_SECONDS)
 
     def stop(self) -> None:
         """Ends all, and there will be no others. Their connections are closed in the next turns of the loop."""
