@@ -28,23 +28,6 @@ NGINX = """
   }}
 """
 
-DOVECOT = """
-protocols = imap
-service imap-login {{
-  service_count = 0
-  process_min_avail = {processors}
-  client_limit = 10000
-  vsz_limit = 4G
-  inet_listener imap {{
-    port = {plain}
-  }}
-  inet_listener imaps {{
-    port = {tls}
-    ssl = yes
-  }}
-}}
-"""
-
 
 def _direct(site: Site) -> System:
     """Nothing in between."""
@@ -86,7 +69,7 @@ def _dovecot_tls(site: Site) -> System:
 
 def _dovecot_proxy(site: Site, name: str, proxied_to: str) -> tuple[tuple[int, int], int]:
     ports = free_port(), free_port()
-    services = DOVECOT.format(plain=ports[0], tls=ports[1], processors=processors())
+    services = dovecot.IMAP.format(plain=ports[0], tls=ports[1], processors=processors())
     pid = dovecot.start(site.processes, site.certificate, name, services, ports=ports, proxied_to=proxied_to)
     return ports, pid
 

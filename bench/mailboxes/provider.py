@@ -27,25 +27,11 @@ HUGE = 5  # messages of 10 MB, the last ones of a large mailbox
 MB10 = 10_000_000
 
 CONFIGURATION = """
-protocols = imap
 mail_location = maildir:~/Maildir
 mail_fsync = never
 maildir_very_dirty_syncs = yes
 namespace inbox {{
   inbox = yes
-}}
-service imap-login {{
-  service_count = 0
-  process_min_avail = {processors}
-  client_limit = 10000
-  vsz_limit = 4G
-  inet_listener imap {{
-    port = {plain}
-  }}
-  inet_listener imaps {{
-    port = {tls}
-    ssl = yes
-  }}
 }}
 service imap {{
   process_limit = 1000
@@ -129,7 +115,7 @@ class Provider:
     def start(cls, processes: Processes, certificate: Certificate, mail: Mail, *, clients_of_one: int) -> Provider:
         """Each process that serves a mailbox takes `clients_of_one` clients."""
         provider = cls(free_port(), free_port(), mail)
-        services = CONFIGURATION.format(
+        services = (dovecot.IMAP + CONFIGURATION).format(
             plain=provider.plain, tls=provider.tls, clients_of_one=clients_of_one, processors=processors()
         )
         ports, homes = (provider.plain, provider.tls), f"{mail.homes}/%n"

@@ -12,7 +12,7 @@ from processes import Processes, free_port
 from sink import Certificate
 from system import Site, System, processors
 
-__all__ = ["start", "start_sasl", "start_submission"]
+__all__ = ["IMAP", "start", "start_sasl", "start_submission"]
 
 CONFIGURATION = """
 base_dir = {folder}/run
@@ -85,6 +85,24 @@ service submission-login {{
 service submission {{
   process_limit = 500
   service_count = 100
+}}
+"""
+
+# What logs clients in, whether the mailbox is here or behind.
+IMAP = """
+protocols = imap
+service imap-login {{
+  service_count = 0
+  process_min_avail = {processors}
+  client_limit = 10000
+  vsz_limit = 4G
+  inet_listener imap {{
+    port = {plain}
+  }}
+  inet_listener imaps {{
+    port = {tls}
+    ssl = yes
+  }}
 }}
 """
 
