@@ -20,7 +20,7 @@ from onrecord.settings import Settings
 from proxy.failures import DialError
 from proxy.imap.own_login import LoginRefused, MailboxCredentials, choose_mechanism
 from proxy.mailbox_dial import dial_mailbox
-from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed, log_in
+from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed, open_mailbox
 from proxy.route import Provider, ProviderKind, Tls, provider_of_login
 from store.database import Database
 from store.directory import Directory
@@ -242,8 +242,7 @@ def provider_context(provider: Provider) -> ssl.SSLContext | None:
 async def _try(provider: Provider, context: ssl.SSLContext | None, credentials: MailboxCredentials) -> None:
     """Logs in and out. Raises `ConnectError`."""
     try:
-        leg, opened = await dial_mailbox(provider, context, deadlines=PATIENCE)
-        await log_in(leg, opened, provider, credentials, deadlines=PATIENCE)
+        leg, _ = await open_mailbox(provider, context, credentials, deadlines=PATIENCE)
     except DialError as error:
         raise unreachable(provider, error) from error
     except LoginRefused as error:

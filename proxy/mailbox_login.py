@@ -14,7 +14,7 @@ from proxy.limits import Deadlines
 from proxy.mailbox_dial import MailboxLeg, dial_mailbox
 from proxy.route import Provider
 
-__all__ = ["ConnectedMailbox", "CredentialSource", "CredentialsUnavailable", "MailboxClosed", "log_in", "open_mailbox"]
+__all__ = ["ConnectedMailbox", "CredentialSource", "CredentialsUnavailable", "MailboxClosed", "open_mailbox"]
 
 
 class CredentialsUnavailable(Exception):
@@ -91,10 +91,10 @@ async def open_mailbox(
     Raises `DialError` or `LoginRefused`; nothing is left open then.
     """
     leg, opened = await dial_mailbox(provider, context, deadlines=deadlines)
-    return leg, await log_in(leg, opened, provider, credentials, deadlines=deadlines)
+    return leg, await _log_in(leg, opened, provider, credentials, deadlines=deadlines)
 
 
-async def log_in(
+async def _log_in(
     leg: MailboxLeg,
     opened: Opened,
     provider: Provider,
