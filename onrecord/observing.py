@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 
@@ -24,6 +24,7 @@ from proxy.mailbox_login import ConnectedMailbox
 from proxy.observer import Observer, State
 from proxy.route import Provider, ProviderKind
 from store.database import Database, StoreUnavailable
+from store.lookups import when_rung
 from store.mailboxes import Mailboxes, MailboxRecord
 from store.observed import Observed
 from store.sealing import Sealer
@@ -84,7 +85,7 @@ class _Observers:
         captures: Captures,
         database: Database,
     ) -> None:
-        self._bell = settings.bell
+        self._bell = os.fspath(settings.bell)
         self._providers = {each.name: each for each in settings.provider if each.kind is ProviderKind.IMAP}
         self._contexts = contexts
         self._mailboxes = mailboxes
@@ -114,7 +115,7 @@ class _Observers:
 
     async def _look(self) -> None:
         """Starts and ends observers as the store says, and tells it what they do. A store that is away can wait."""
-        now, rung = time.monotonic(), _mtime(self._bell)
+        now, rung = time.monotonic(), when_rung(self._bell)
         try:
             if not self._is_swept:  # what an earlier process has left
                 await self._mailboxes.forget_observers()
@@ -208,10 +209,3 @@ class _Observers:
         await asyncio.gather(*(each.task for each in ended), return_exceptions=True)
         for mailbox in ids:
             self._note(mailbox, None)
-
-
-def _mtime(bell: Any) -> int:
-    try:
-        return int(bell.stat().st_mtime_ns)
-    except OSError:
-        return -1

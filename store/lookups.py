@@ -27,7 +27,7 @@ from store.directory_record import portal_record
 from store.hashes import keyed_hash
 from store.threads import find_thread
 
-__all__ = ["Lookups"]
+__all__ = ["Lookups", "when_rung"]
 
 CACHED_ADDRESSES = 100_000
 VERSION_SECONDS = 1.0
@@ -94,7 +94,7 @@ class Lookups:
         may be many, ring another bell, so that no recipient has to wait for them.
         """
         cache, is_old = self._cache, self._clock() - self._checked > CAPTURES_SECONDS
-        if cache is None or is_old or _stat(self._capture_bell) != self._capture_rung:
+        if cache is None or is_old or when_rung(self._capture_bell) != self._capture_rung:
             return None
         return canonical(address) in cache.captures
 
@@ -149,7 +149,7 @@ class Lookups:
                         future.exception()  # an asker that is gone must not make noise
 
     async def _load(self, questions: list[Question]) -> _Cache:
-        rung, capture_rung = _stat(self._bell), _stat(self._capture_bell)
+        rung, capture_rung = when_rung(self._bell), when_rung(self._capture_bell)
         async with self._database.read() as connection:
             version = await connection.scalar(select(schema.directory_version.c.version)) or 0
             cache = self._cache
@@ -197,11 +197,11 @@ class Lookups:
         return threads
 
     def _has_rung(self) -> bool:
-        return _stat(self._bell) != self._rung
+        return when_rung(self._bell) != self._rung
 
 
-def _stat(bell: str) -> int:
-    """When it was rung last."""
+def when_rung(bell: str) -> int:
+    """When the bell of that path was rung last, in nanoseconds; 0 when it never was."""
     try:
         return os.stat(bell).st_mtime_ns  # noqa: PTH116  # asked for every message
     except OSError:
