@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.asyncio(loop_scope="session")]
 
 KIM, AUNT = "kim@cust.example", "aunt@home.example"
 POLL = 0.1
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ async def contact_not_to_log(chain: MailboxChain) -> str:
 async def disconnected(chain: MailboxChain, login: str) -> None:
     """Disconnects the mailbox; back when nobody observes it any more."""
     assert (await onrecord(chain, "mailbox", "disconnect", login)).status == 0
-    while login.encode() in await chain.dovecot.doveadm("who", "-1"):
-        await asyncio.sleep(POLL)
+    async with asyncio.timeout(PATIENCE):
+        while login.encode() in await chain.dovecot.doveadm("who", "-1"):
+            await asyncio.sleep(POLL)
 
 
 def mail(login: str, *, author: str = KIM, sent: bool = False) -> tuple[str, bytes]:
@@ -205,8 +207,9 @@ async def test_the_folder_for_the_log_is_made_and_read(mailboxes: MailboxChain) 
     subscribed = await mailboxes.dovecot.doveadm("mailbox", "list", "-s", "-u", login)
     assert b"Log to CRM" in subscribed
     await mailboxes.dovecot.doveadm("copy", "-u", login, "Log to CRM", "mailbox", "INBOX", "all")
-    while not mailboxes.logged(login):
-        await asyncio.sleep(POLL)
+    async with asyncio.timeout(PATIENCE):
+        while not mailboxes.logged(login):
+            await asyncio.sleep(POLL)
     assert set(mailboxes.logged(login)) == {old}
     decisions = (await onrecord(mailboxes, "decisions", "--message-id", old, "--json")).json
     assert [(each["source"], each["reason"]) for each in decisions] == [("manual", "manual_log")]
