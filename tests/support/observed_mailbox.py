@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from debian_peers import PASSWORD, Dovecot
+from family import ended
 from in_process import InProcess
 from pki import Pki
 
@@ -46,15 +47,27 @@ class Dovecots(Dovecot):
         super().__init__(pki, mailboxes=True)
 
     async def kill(self) -> None:
-        """SIGKILL to all of its processes."""
+        """SIGKILL to all of its processes; back when they are gone, and nobody holds its sockets any more."""
         assert self._process is not None
+        family = await asyncio.to_thread(_group, self._process.pid)
         os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.to_thread(self._process.wait)
+        await ended(family)
 
     async def start_again(self) -> None:
         """After `kill`."""
         command = ["dovecot", "-F", "-c", str(self.folder / "dovecot.conf")]
         await self._start(command, [self.sasl_port, self.imap_starttls_port, self.imap_implicit_port])
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a process group."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(int(each.name)) == leader:
+                found.append(int(each.name))
+    return found
 
 
 class Line:
