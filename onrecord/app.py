@@ -14,7 +14,8 @@ import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -35,9 +36,11 @@ from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.authentication import Authenticator, resolver
+from proxy.capture import Captures
 from proxy.census import Census
 from proxy.client_session import ClientSession
 from proxy.companions import Companions
+from proxy.folder_changes import FolderChanges
 from proxy.notices import Notices
 from proxy.passthrough import Passthrough
 from proxy.recorder import Recorder
@@ -66,6 +69,21 @@ SWITCH_SECONDS = 0.0002  # the spool's thread must not wait 5 ms for the interpr
 EXTRA_PATIENCE = 5.0
 OBSERVERS_NICE = 5  # who sends or reads mail waits for a relay, nobody for an observer
 Sockets = list[tuple[socket.socket, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What relay processes and the process of the observers have from before the fork."""
+
+    settings: Settings
+    contexts: dict[Any, ssl.SSLContext | None]
+    hash_key: bytes
+    ring: int
+    folder_changes: FolderChanges
+
+    def capturing(self, database: Database) -> AbstractAsyncContextManager[Captures]:
+        """What captures go by in this process."""
+        return capturing(self.settings, database, self.hash_key, ring=self.ring, folder_changes=self.folder_changes)
 
 
 def serve(
@@ -97,6 +115,7 @@ def serve(
         limit_per_address=settings.limits.connections_per_address,
     )
     wake, ring = _doorbell()
+    shared = _Shared(settings, contexts, hash_key, ring, FolderChanges())
 
     def close_sockets(*, but: int | None = None) -> None:
         """A port is closed only when nobody has its sockets, so each process keeps none but its own."""
@@ -109,7 +128,7 @@ def serve(
         def run(life: int) -> int:
             census.claim(number)
             close_sockets(but=number)
-            return _run_relay(settings, certificates, contexts, sockets[number], census, hash_key, ring=ring, life=life)
+            return _run_relay(shared, certificates, sockets[number], census, life)
 
         return Child(name=f"relay {number}", run=run, stage=1)
 
@@ -124,7 +143,7 @@ def serve(
         return _run_recorder(settings, hash_key, wake, life, on_decision)
 
     def run_observers(life: int) -> int:
-        return _run_observers(settings, contexts, hash_key, ring=ring, life=life)
+        return _run_observers(shared, life)
 
     relays = [relay(number) for number in range(settings.workers)]
     others = [Child(name="recorder", run=run_recorder, stage=2), *companions]
@@ -138,37 +157,28 @@ def serve(
 # -- a relay process --------------------------------------------------------------------------------------------------
 
 
-def _run_relay(
-    settings: Settings,
-    certificates: Certificates | None,
-    contexts: dict[Any, ssl.SSLContext | None],
-    sockets: Sockets,
-    census: Census,
-    hash_key: bytes,
-    *,
-    ring: int,
-    life: int,
-) -> int:
+def _run_relay(shared: _Shared, certificates: Certificates | None, sockets: Sockets, census: Census, life: int) -> int:
     # In one piece, so that who depends on whom, and what ends before what, is seen at once.
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECT_AFTER)
+    settings = shared.settings
 
     async def main() -> None:
         stop, hangup = asyncio.Event(), asyncio.Event()
         listen_to_signals(stop, hangup, life)
         database = await Database.open(settings.database_url, migrate_first=False)
-        async with capturing(settings, database, hash_key, ring=ring) as captures:
+        async with shared.capturing(database) as captures:
             companions = Companions(
                 captures=captures,
                 observed=Observed(database),
-                contexts=contexts,
+                contexts=shared.contexts,
                 deadlines=own_deadlines(settings.deadlines),
             )
             relay = Relay(
                 hostname=settings.hostname,
                 limits=settings.limits,
                 deadlines=settings.deadlines,
-                providers=contexts,
+                providers=shared.contexts,
                 captures=captures,
                 census=census,
                 tasks=captures.tasks,
@@ -228,17 +238,15 @@ async def _watch(certificates: Certificates, hangup: asyncio.Event) -> None:
 # -- the process of the observers -------------------------------------------------------------------------------------
 
 
-def _run_observers(
-    settings: Settings, contexts: dict[Any, ssl.SSLContext | None], hash_key: bytes, *, ring: int, life: int
-) -> int:
+def _run_observers(shared: _Shared, life: int) -> int:
     os.nice(OBSERVERS_NICE)
 
     async def main() -> None:
         stop = asyncio.Event()
         listen_to_signals(stop, asyncio.Event(), life)
-        database = await Database.open(settings.database_url, migrate_first=False)
-        async with capturing(settings, database, hash_key, ring=ring) as captures:
-            await observe(settings, contexts, database, captures, stop)
+        database = await Database.open(shared.settings.database_url, migrate_first=False)
+        async with shared.capturing(database) as captures:
+            await observe(shared.settings, shared.contexts, database, captures, stop)
         await database.close()
 
     return run_loop(main())

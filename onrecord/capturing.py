@@ -12,6 +12,7 @@ import structlog
 
 from onrecord.settings import Settings
 from proxy.capture import Captures
+from proxy.folder_changes import FolderChanges
 from proxy.limits import CapturePolicy
 from store.database import Database
 from store.lookups import Lookups
@@ -24,7 +25,12 @@ log = structlog.get_logger("onrecord")
 
 @asynccontextmanager
 async def capturing(
-    settings: Settings, database: Database, hash_key: bytes, *, ring: int | None = None
+    settings: Settings,
+    database: Database,
+    hash_key: bytes,
+    *,
+    ring: int | None = None,
+    folder_changes: FolderChanges | None = None,
 ) -> AsyncIterator[Captures]:
     """What captures go by, for as long as its tasks run; then the spool is written to its end.
 
@@ -44,6 +50,7 @@ async def capturing(
                 hash_key=hash_key,
                 tasks=tasks,
                 log_folder=settings.capture.log_folder,
+                folder_changes=folder_changes,
             )
             looking = tasks.create_task(captures.keep_looking())
             yield captures

@@ -22,6 +22,7 @@ from engine.decision import Source
 from engine.directory import Question
 from engine.message import Message
 from proxy.content import Content, Held
+from proxy.folder_changes import FolderChanges
 from proxy.limits import CapturePolicy, Deadlines, Limits
 from proxy.looking import keep_looking
 from proxy.recent import RecentMessages
@@ -49,7 +50,8 @@ class Captures:
     """Makes the taps of one relay process, and holds what its sessions share.
 
     `watched` is what the messages of watched mailboxes take at present, `seen` which of them are done with, `recent`
-    those that their readers may ask for yet. `log_folder` is the name of the mailbox folder for the log, "" for none.
+    those that their readers may ask for yet; `folder_changes` other processes share, too. `log_folder` is the name of
+    the mailbox folder for the log, "" for none.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Captures:
         hash_key: bytes,
         tasks: asyncio.TaskGroup,
         log_folder: str = LOG_FOLDER,
+        folder_changes: FolderChanges | None = None,
     ) -> None:
         self.spool = spool
         self.directory = directory
@@ -74,6 +77,7 @@ class Captures:
         self.hash_key = hash_key
         self.verdicts = Verdicts(directory, hash_key)
         self.log_folder = log_folder
+        self.folder_changes = folder_changes or FolderChanges()
         self.seen = SeenMessages()
         self.recent = RecentMessages()
         self.watched = Held()

@@ -208,6 +208,7 @@ class Companions:
             captures=self._captures,
             observed=self._observed,
             rhythm=self._rhythm,
+            notifies=False,
             tell=tell,
         )
         log.info("a companion begins", session=observer.session, client=companion.client)

@@ -6,7 +6,8 @@ others are asked by STATUS, round after round: IDLE on each would need a connect
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import filterfalse
 
 import structlog
 
@@ -24,6 +25,7 @@ log = structlog.get_logger("observer")
 # that a mailbox of many folders does not keep a server, or us, busy with asking.
 FOLDERS_A_ROUND = 8
 LONGEST_ROUND = 4.0
+KEPT = frozenset((b"\\sent", b"\\archive", b"\\all"))  # RFC 6154 §2: folders that no client removes
 
 
 class NotifyUnusable(MailboxLost):
@@ -32,14 +34,23 @@ class NotifyUnusable(MailboxLost):
 
 class FolderWatch:
     """Those that `client` may look into; `session` is for the log. `notifies` is false where NOTIFY is not to be asked
-    for, whatever the server offers.
+    for, whatever the server offers. While folders `are_changing` only those are asked that are kept for ever.
     """
 
-    def __init__(self, client: MailboxClient, progress: MailboxProgress, *, session: str, notifies: bool) -> None:
+    def __init__(
+        self,
+        client: MailboxClient,
+        progress: MailboxProgress,
+        *,
+        session: str,
+        notifies: bool,
+        are_changing: Callable[[], bool],
+    ) -> None:
         self._client = client
         self._progress = progress
         self._session = session
         self._notifies = notifies and b"NOTIFY" in client.capabilities
+        self._are_changing = are_changing
         self._names: set[str] = set()
         self._folders: dict[str, Mailbox] = {}
         self._told: set[str] = set()
@@ -73,9 +84,11 @@ class FolderWatch:
         return {name for name, each in statuses.items() if each.uidnext is not None}
 
     async def behind(self, mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
-        """Those of them in which something came, each asked. One that is refused waits for the next round."""
+        """Those of them in which something came, each asked. One that is refused waits for the next round, as one does
+        that may not be looked into.
+        """
         found = []
-        for mailbox in mailboxes:
+        for mailbox in filter(self.may_look_into, mailboxes):
             try:
                 status = (await self._client.ask(Status(mailbox))).status
             except CommandRefused as error:
@@ -92,15 +105,21 @@ class FolderWatch:
             raise NotifyUnusable("the server does not tell any more what comes to folders")
         statuses = {name: each for name, each in told.statuses.items() if name in self._folders}
         told.statuses.clear()
-        found = [self._folders[name] for name, each in statuses.items()]
-        return [each for each in found if not self._is_read(each, statuses[each.name])]
+        found = [self._folders[name] for name, each in statuses.items() if not self._is_read(self._folders[name], each)]
+        for each in filterfalse(self.may_look_into, found):
+            self.ask_for(each)
+        return list(filter(self.may_look_into, found))
+
+    def may_look_into(self, mailbox: Mailbox) -> bool:
+        """Whether no client may be about to remove it."""
+        return bool(mailbox.attributes & KEPT) or not self._are_changing()
 
     def is_told(self, mailbox: Mailbox) -> bool:
         """Whether the server tells on its own what comes to it."""
         return mailbox.name in self._told
 
     def ask_for(self, mailbox: Mailbox) -> None:
-        """It could not be read: it is asked again in the next round, which comes as soon as if nobody told of it."""
+        """It is not read now: it is asked again in the next round, which comes as soon as if nobody told of it."""
         self._told.discard(mailbox.name)
 
     @property

@@ -93,6 +93,7 @@ class Observer:
         observed: Observed,
         connected_at: float = 0.0,
         rhythm: Rhythm | None = None,
+        notifies: bool = True,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -101,6 +102,7 @@ class Observer:
         self.address = address
         self.state = State.CONNECTING
         self._open_mailbox = open_mailbox
+        self._folder_changes = captures.folder_changes
         self._observed = observed
         self._connected_at = connected_at
         self._rhythm = rhythm or Rhythm()
@@ -114,7 +116,7 @@ class Observer:
         self._is_first = False
         self._began = 0.0
         self._failures = 0
-        self._notifies = True
+        self._notifies = notifies
 
     async def run(self) -> None:
         """Observes until it is cancelled. What goes wrong with one mailbox ends nothing."""
@@ -164,7 +166,13 @@ class Observer:
         self._become(State.READING)
         rhythm, loop_time = self._rhythm, asyncio.get_running_loop().time
         inbox = self._reader(client, progress, Mailbox(INBOX, INBOX.encode()))
-        folders = FolderWatch(client, progress, session=self.session, notifies=self._notifies)
+        folders = FolderWatch(
+            client,
+            progress,
+            session=self.session,
+            notifies=self._notifies,
+            are_changing=lambda: self._folder_changes.are_recent(self.address),
+        )
         await inbox.open()
         while True:
             await self._look_into(client, inbox, folders, await folders.asked())
@@ -192,7 +200,7 @@ class Observer:
         for _ in range(LOOKS):
             if not mailboxes:
                 return
-            for mailbox in mailboxes:
+            for mailbox in filter(folders.may_look_into, mailboxes):
                 try:
                     await self._reader(client, inbox.progress, mailbox).open()
                 except CommandRefused as error:

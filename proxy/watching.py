@@ -25,7 +25,7 @@ from proxy.content import Content
 from proxy.folder_names import folder_of
 from proxy.imap.message import Message as Passing
 from proxy.imap.sequence_set import numbers_of
-from proxy.imap.watch import Appended, CopiedToLog, HeaderSeen, Place, Seen, Unobservable
+from proxy.imap.watch import Appended, CopiedToLog, FoldersChange, HeaderSeen, Place, Seen, Unobservable
 from proxy.mailbox_sighting import MailboxSighting
 from proxy.recent import RecentMessage
 from proxy.verdict import Verdict
@@ -124,13 +124,15 @@ class MailboxWatcher:
             return None
         return MessageWatch(self, self._folder_of(place))
 
-    def tell(self, event: HeaderSeen | CopiedToLog | Unobservable) -> None:
+    def tell(self, event: HeaderSeen | CopiedToLog | FoldersChange | Unobservable) -> None:
         """Counts what concerns no single message. A header section alone is logged when its message is read."""
         match event:
             case HeaderSeen():
                 self.captures.counts["header_only"] += 1
             case CopiedToLog():
                 self._log_copies(event)
+            case FoldersChange():
+                self.captures.folder_changes.note(self.login)
             case Unobservable():
                 self.lose(event.why)
 

@@ -13,7 +13,7 @@ from proxy.imap.fetch import FETCH, Fetches
 from proxy.imap.following import Copy, Followed, Partial, Select, Unselect
 from proxy.imap.framing import Literal
 from proxy.imap.mailbox import Mailboxes
-from proxy.imap.watch import Unobservable, Watcher, Why
+from proxy.imap.watch import FoldersChange, Unobservable, Watcher, Why
 
 __all__ = ["GONE", "Tap"]
 
@@ -22,6 +22,7 @@ MAX_COMMANDS = 100  # under way at a time that are followed; each may hold a mes
 GONE = re.compile(rb"(?i)\* (?:[0-9]+ EXPUNGE|VANISHED )")
 COMMAND = re.compile(rb"(?i)([^ \r\n]{1,128}) (UID )?([A-Z]{4,8})(?= |\r)")
 FOLLOWED = frozenset((b"SELECT", b"EXAMINE", b"CLOSE", b"UNSELECT", b"APPEND", b"REPLACE", b"COPY", b"MOVE", b"FETCH"))
+CHANGING_FOLDERS = frozenset((b"CREATE", b"DELETE", b"RENAME"))
 
 
 class Tap:
@@ -44,6 +45,8 @@ class Tap:
         self._command = None
         match = COMMAND.match(text)
         verb = match[3].upper() if match is not None else b""
+        if verb in CHANGING_FOLDERS:
+            self._watcher.tell(FoldersChange())
         if match is None or verb not in FOLLOWED or (verb == b"FETCH" and b"]<" not in text):
             return False
         if match[1] in self._pending:

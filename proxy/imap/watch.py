@@ -12,7 +12,18 @@ from typing import Protocol
 
 from engine.capture import Folder
 
-__all__ = ["Appended", "CopiedToLog", "HeaderSeen", "Place", "Seen", "Unobservable", "Watch", "Watcher", "Why"]
+__all__ = [
+    "Appended",
+    "CopiedToLog",
+    "FoldersChange",
+    "HeaderSeen",
+    "Place",
+    "Seen",
+    "Unobservable",
+    "Watch",
+    "Watcher",
+    "Why",
+]
 
 
 class Why(StrEnum):
@@ -86,6 +97,11 @@ class CopiedToLog:
 
 
 @dataclass(frozen=True, slots=True)
+class FoldersChange:
+    """The client asks for a folder to be made, removed or renamed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unobservable:
     """Something passed that could not be followed."""
 
@@ -120,5 +136,5 @@ class Watcher(Protocol):
     def watch(self, place: Place) -> Watch | None:
         """A message begins to pass. `None`: nobody wants it."""
 
-    def tell(self, event: HeaderSeen | CopiedToLog | Unobservable) -> None:
+    def tell(self, event: HeaderSeen | CopiedToLog | FoldersChange | Unobservable) -> None:
         """What concerns no single message that is being watched."""

@@ -21,6 +21,8 @@ from mailbox_chain import RELAYED, MailboxChain, mailbox_chain
 from observed_mailbox import Dovecots, message, provider_at
 from pki import Pki
 
+from proxy.observer import Rhythm
+
 pytestmark = pytest.mark.peers
 
 PATIENCE = 30.0
@@ -274,6 +276,33 @@ async def test_mail_in_another_folder_and_a_provider_that_was_away(pki: Pki, tmp
             async with ImapClient(relay.port) as client:
                 await client.begin(ann)
                 await _until_emails(relay, "Filtered", "Meanwhile")
+
+
+async def test_a_client_may_make_and_remove_folders_in_one_breath(pki: Pki, tmp_path: Path) -> None:
+    """Dovecot breaks off a session whose folder another session opens between; the companion keeps away."""
+    need("dovecot", "doveadm", "/usr/lib/dovecot/imap", root=True)
+    ann = "ann@acme.example"
+    hurried = Rhythm(answer=20.0, round=0.001, first_pause=0.0, longest_pause=0.0)
+    async with (
+        Dovecots(pki) as dovecot,
+        Accompanied(tmp_path, provider_at(dovecot.imap_implicit_port, pki), pki, rhythm=hurried) as relay,
+        ImapClient(relay.port) as client,
+    ):
+        await client.begin(ann)
+        await relay.until(lambda: any(each["event"] == "a companion begins" for each in relay.log))
+        for _ in range(400):
+            for command in (
+                b"CREATE Offers",
+                b"SELECT Offers",
+                b"APPEND Offers {14+}\r\nSubject: x\r\n\r\n",
+                b"SEARCH TEXT x",
+                b"CLOSE",
+                b"DELETE Offers",
+            ):
+                answer = await client.command(b"a " + command)
+                assert b"a OK" in answer, answer
+        await dovecot.deliver(ann, message("Offer"))
+        await _until_emails(relay, "Offer")
 
 
 class _Narrow(Dovecots):

@@ -13,6 +13,7 @@ from observed_mailbox import Observing, message, provider_at
 from pki import Pki
 from pretend_mailbox import PretendMailbox
 
+from proxy.folder_changes import FolderChanges
 from proxy.imap_client.dialogue import Dialogue
 from proxy.imap_client.folders import MAX_FOLDERS, List
 from proxy.imap_client.notify import FolderStatus, Notify, Told
@@ -176,6 +177,59 @@ class TestNotify:
             mailbox.on_examine = leave
             mailbox.deliver(sent("One"), "Sent")
             await observing.logged("One", "Two", "Three")
+
+    async def test_it_is_not_asked_for_where_it_is_not_wanted(self, observing: Observing) -> None:
+        async with (
+            offering("Sent") as mailbox,
+            observing.observer(ANN, at(mailbox), rhythm=ROUNDS, notifies=False) as one,
+        ):
+            await observing.until_watching(one)
+            mailbox.deliver(sent("One"), "Sent")
+            await observing.logged("One")
+        assert mailbox.verbs()["NOTIFY"] == 0
+
+
+class Changing:
+    """ANN's client changes its folders, until `end`."""
+
+    def __init__(self, observing: Observing) -> None:
+        self._now = 1000.0
+        changes = observing.here.captures.folder_changes = FolderChanges(lambda: self._now)
+        changes.note(ANN.upper())
+
+    def end(self) -> None:
+        """Half a minute goes by."""
+        self._now += 30.0
+
+
+class TestFoldersThatAClientChanges:
+    @pytest.mark.parametrize("notify", ["yes", "refused"])
+    async def test_they_are_left_alone_and_no_others(self, observing: Observing, notify: str) -> None:
+        changing = Changing(observing)
+        async with (
+            offering("Customers", "Sent Items", notify=notify, uses={"Sent Items": "\\Sent"}) as mailbox,
+            observing.observer(ANN, at(mailbox), rhythm=ROUNDS) as one,
+        ):
+            await observing.until_watching(one)
+            mailbox.commands.clear()
+            mailbox.deliver(message("Left"), "Customers")
+            mailbox.deliver(message("Came"))
+            mailbox.deliver(sent("Sent"), "Sent Items")
+            await observing.logged("Came", "Sent")
+            await observing.until(lambda: mailbox.verbs()["LIST"] > 2)
+            assert not [each for each in mailbox.commands if "Customers" in each]
+            changing.end()
+            await observing.logged("Came", "Sent", "Left")
+
+    async def test_what_came_to_them_before_they_were_seen_first_is_found(self, observing: Observing) -> None:
+        changing = Changing(observing)
+        async with offering("Customers") as mailbox, observing.observer(ANN, at(mailbox), rhythm=ROUNDS) as one:
+            await observing.until_watching(one)
+            mailbox.deliver(message("One"), "Customers")
+            await observing.until(lambda: mailbox.verbs()["LIST"] > 2)
+            assert mailbox.verbs()["EXAMINE"] == 1
+            changing.end()
+            await observing.logged("One")
 
 
 class TestServersThatDoNotTell:

@@ -478,6 +478,7 @@ async def livetest(access: Access) -> list[tuple[str, str]]:
         )
         output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     text = output.decode(errors="replace")
+    print(text)  # shown when the test fails
     found = [(match[1], match[2]) for match in RESULT.finditer(text) if match[1] not in BY_THE_CLOCK]
     assert len(found) > 50, text
     return found

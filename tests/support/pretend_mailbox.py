@@ -41,8 +41,8 @@ class PretendMailbox:
     `without` are things it lacks: "uidnext", "partial" (it sends all), "body" (messages have gone when asked for).
     `idle` is "yes", "refused", "short" (ended at once by the server), "deaf" (it tells nothing) or "bye". `logins` are
     answers to the next logins, OK when there are none left. `poison` are UIDs that make it speak nonsense, `refused`
-    those it says NO to. `silent` holds verbs that are never answered; `on_search` is called when one searches, and
-    `on_examine` with the name when a folder is opened.
+    those it says NO to; `uses` are attributes of folders. `silent` holds verbs that are never answered; `on_search` is
+    called when one searches, and `on_examine` with the name when a folder is opened.
 
     With NOTIFY among the capabilities `notify` is "yes", "refused", "deaf" (it takes it and tells nothing), "silent"
     (it does not even say how far folders are) or "bye"; `untold` are folders it never tells of.
@@ -54,6 +54,7 @@ class PretendMailbox:
     logins: list[str] = field(default_factory=list)
     poison: frozenset[int] = frozenset()
     refused: frozenset[int] = frozenset()
+    uses: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     folders: dict[str, list[Kept]] = field(default_factory=lambda: {"INBOX": []})
     commands: list[str] = field(default_factory=list)
@@ -181,7 +182,7 @@ class _Connection:
             self.say(b"* CAPABILITY " + mailbox.capabilities.encode())
         elif verb == "LIST":
             for name in mailbox.folders:
-                self.say(f'* LIST () "/" "{name}"'.encode())
+                self.say(f'* LIST ({mailbox.uses.get(name, "")}) "/" "{name}"'.encode())
         elif verb == "STATUS":
             name = rest.split(b'"')[1].decode()
             self.say(f'* STATUS "{name}" (UIDNEXT {mailbox.next(name)} UIDVALIDITY 7)'.encode())
