@@ -25,6 +25,7 @@ def test_nothing_is_done_when_all_is_there() -> None:
         "fetchmail",
         "/usr/lib/cyrus/bin/imtest",
         str(NODE_MODULES / "imapflow"),
+        "zbarimg",
     )
     done = subprocess.run([INSTALL], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,1 @@
+"""The browser's side of onrecord: pages, sign-in and the API."""
