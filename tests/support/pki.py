@@ -46,6 +46,7 @@ class Pki:
         self,
         name: str,
         *,
+        not_before: datetime.datetime | None = None,
         not_after: datetime.datetime | None = None,
         for_clients: bool = False,
         self_signed: bool = False,
@@ -64,7 +65,7 @@ class Pki:
             .issuer_name(subject if self_signed else issuer.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=10))
+            .not_valid_before(not_before or now - datetime.timedelta(days=10))
             .not_valid_after(not_after or now + datetime.timedelta(days=10))
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         )

@@ -1,7 +1,7 @@
-"""What tells mail clients how to reach us: no web framework in here.
+"""What tells mail clients how to reach us, and people why they do not: no web framework in here.
 
 `servers` makes one table from the listeners; `thunderbird`, `outlook`, `apple` and `dns` write it in the forms that
-clients read, and `qr` leads a telephone to a page.
+clients read, `qr` leads a telephone to a page, and `trouble` tries a row of the table.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from onrecord.web.autoconfig.servers import (
     servers,
     servers_for,
 )
+from onrecord.web.autoconfig.trouble import Diagnosis, Finding, Patience, diagnose
 
 __all__ = [
     "LOGIN_FORM",
+    "Diagnosis",
+    "Finding",
     "NotOffered",
     "Offer",
+    "Patience",
     "Reach",
     "Server",
+    "diagnose",
     "find_server",
     "offer_for",
     "servers",
