@@ -135,6 +135,8 @@ async def connect(leg: Leg, provider: Provider, context: ssl.SSLContext | None) 
             ssl=implicit,
             server_hostname=provider.host if implicit is not None else None,
         )
+    except UnicodeError as error:  # a label that is empty or too long: no resolver would know the name
+        raise DialError(Failure.UNREACHABLE, f"{provider.host!r} is no host name") from error
     except (OSError, ssl.SSLError, ssl.CertificateError) as error:
         raise (
             _tls_failure(error)
