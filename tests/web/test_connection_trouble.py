@@ -344,6 +344,10 @@ class TestNobodyThere:
         assert diagnosis.finding is Finding.NAME_UNKNOWN, diagnosis
         assert "misspelt.example.com leads to no address" in diagnosis.text
 
+    async def test_because_the_name_can_be_none(self, trust: ssl.SSLContext) -> None:
+        (row,) = table(listener(587, STARTTLS), hostname=f"{'x' * 64}.example.com")
+        assert (await diagnose(row, trust=trust)).finding is Finding.NAME_UNKNOWN
+
     async def test_because_nothing_comes_back(self, trust: ssl.SSLContext) -> None:
         with contextlib.ExitStack() as stack:
             full = stack.enter_context(socket.socket())

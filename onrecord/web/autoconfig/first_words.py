@@ -101,7 +101,7 @@ async def _connect(
                     )
                 except OSError as error:  # TLS that fails, too
                     are_all_refused &= isinstance(error, ConnectionRefusedError)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # or a label that is empty or too long
         return Silence.NAME_UNKNOWN
     except TimeoutError:
         return Silence.UNREACHABLE
