@@ -293,6 +293,13 @@ class TestAServerThatDoesNotServe:
     async def test_because_it_takes_no_logins(self, pki: Pki, trust: ssl.SSLContext) -> None:
         async with RecordingProvider(tls=STARTTLS, context=pki.server_context(), mechanisms=()) as server:
             assert (await diagnose(_row(server.port), trust=trust)).finding is Finding.NO_LOGIN
+        async with RecordingProvider(mechanisms=()) as server:
+            assert (await diagnose(_row(server.port, NONE), trust=trust)).finding is Finding.NO_LOGIN
+
+    async def test_because_its_only_login_is_disabled(self, trust: ssl.SSLContext) -> None:
+        greeting = b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] ready\r\n"
+        async with ScriptedMailbox(answers={"greeting": greeting}) as mailbox:
+            assert (await diagnose(_row(mailbox.port, NONE, IMAP), trust=trust)).finding is Finding.NO_LOGIN
 
     async def test_because_it_refuses_everybody(self, trust: ssl.SSLContext) -> None:
         async with RecordingProvider(replies={"greeting": b"421 4.3.2 not now\r\n"}) as server:
@@ -348,6 +355,10 @@ class TestNobodyThere:
         (row,) = table(listener(587, STARTTLS), hostname=f"{'x' * 64}.example.com")
         assert (await diagnose(row, trust=trust)).finding is Finding.NAME_UNKNOWN
 
+    async def test_because_no_way_leads_there(self, trust: ssl.SSLContext) -> None:
+        (row,) = table(listener(587, STARTTLS), hostname="255.255.255.255")  # the kernel refuses it and sends nothing
+        assert (await diagnose(row, trust=trust)).finding is Finding.UNREACHABLE
+
     async def test_because_nothing_comes_back(self, trust: ssl.SSLContext) -> None:
         with contextlib.ExitStack() as stack:
             full = stack.enter_context(socket.socket())
@@ -359,6 +370,11 @@ class TestNobodyThere:
                 waiting.connect_ex(full.getsockname())
             diagnosis = await diagnose(_row(full.getsockname()[1]), trust=trust, patience=IMPATIENT)
         assert diagnosis.finding is Finding.UNREACHABLE, diagnosis
+
+
+async def test_imap_server_with_the_login_command_alone_takes_logins(trust: ssl.SSLContext) -> None:
+    async with ScriptedMailbox(answers={"greeting": b"* OK [CAPABILITY IMAP4rev1] ready\r\n"}) as mailbox:
+        assert (await diagnose(_row(mailbox.port, NONE, IMAP), trust=trust)).is_well
 
 
 async def test_no_name_and_no_login_is_ever_sent(pki: Pki, trust: ssl.SSLContext) -> None:

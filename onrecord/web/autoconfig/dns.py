@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from engine.address import canonical_domain
-from onrecord.web.autoconfig.servers import Reach, Server, checked_domain, servers_for
+from onrecord.web.autoconfig.servers import Server, checked_domain, servers_for
 from proxy.route import ProviderKind, Tls
 
 __all__ = ["records"]
@@ -55,7 +55,7 @@ def _services(fitting: tuple[Server, ...], zone: str) -> Iterator[str]:
 
 def _can_be_told(server: Server) -> bool:
     """SRV records name hosts, not addresses; and a local name means another host to everybody."""
-    return server.reach is Reach.NETWORK and server.tls is not Tls.NONE and not _is_local(server.host)
+    return server.tls is not Tls.NONE and not _is_local(server.host)
 
 
 def _pages(zone: str, web_host: str, web_port: int) -> Iterator[str]:

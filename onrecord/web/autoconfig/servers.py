@@ -145,7 +145,6 @@ def _row(listener: Listener, settings: Settings) -> Server:
     kind = ProviderKind(listener.kind)
     of_kind = tuple(each for each in settings.provider if each.kind is kind)
     bound = tuple(each for each in of_kind if each.name == listener.provider)
-    by_domain = tuple(each for each in of_kind if each.domains)
     reach = Reach.THIS_MACHINE if _is_loopback(listener.address) else Reach.NETWORK
     return Server(
         kind=kind,
@@ -154,7 +153,7 @@ def _row(listener: Listener, settings: Settings) -> Server:
         tls=listener.tls,
         reach=reach,
         provider=listener.provider,
-        candidates=bound if listener.provider is not None else by_domain,
+        candidates=bound if listener.provider is not None else of_kind,
     )
 
 
