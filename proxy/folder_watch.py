@@ -57,6 +57,13 @@ class FolderWatch:
 
     async def asked(self) -> list[Mailbox]:
         """Those in which something came: all are looked for and asked. Raises `CommandRefused` and `MailboxLost`."""
+        if self._notifies or not self._folders or not self._are_changing():
+            await self._look_for_folders()
+        self._told = await self._register() if self._notifies else set()
+        asked = [each for each in self._folders.values() if each.name not in self._told]
+        return self.told() + await self.behind(asked)
+
+    async def _look_for_folders(self) -> None:
         names = frozenset(self._client.told.names)
         listed = await self._client.ask(List(self._client.capabilities))
         if listed.is_cut:
@@ -65,9 +72,6 @@ class FolderWatch:
         # Those that were told and are not listed have gone again.
         self._names = {*names, *(each.name for each in listed.mailboxes)}
         self._folders = {each.name: each for each in observable(listed.mailboxes) if each.name != INBOX}
-        self._told = await self._register() if self._notifies else set()
-        asked = [each for each in self._folders.values() if each.name not in self._told]
-        return self.told() + await self.behind(asked)
 
     async def _register(self) -> set[str]:
         """The names of those that the server will tell of, and has told of once."""

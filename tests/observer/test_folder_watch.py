@@ -216,7 +216,7 @@ class TestFoldersThatAClientChanges:
             mailbox.deliver(message("Came"))
             mailbox.deliver(sent("Sent"), "Sent Items")
             await observing.logged("Came", "Sent")
-            await observing.until(lambda: mailbox.verbs()["LIST"] > 2)
+            await observing.until(lambda: mailbox.verbs()["IDLE"] > 3)
             assert not [each for each in mailbox.commands if "Customers" in each]
             changing.end()
             await observing.logged("Came", "Sent", "Left")
@@ -226,7 +226,7 @@ class TestFoldersThatAClientChanges:
         async with offering("Customers") as mailbox, observing.observer(ANN, at(mailbox), rhythm=ROUNDS) as one:
             await observing.until_watching(one)
             mailbox.deliver(message("One"), "Customers")
-            await observing.until(lambda: mailbox.verbs()["LIST"] > 2)
+            await observing.until(lambda: mailbox.verbs()["IDLE"] > 3)
             assert mailbox.verbs()["EXAMINE"] == 1
             changing.end()
             await observing.logged("One")
