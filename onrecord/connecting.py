@@ -11,6 +11,7 @@ from certs import client_context
 from engine.address import canonical
 from engine.secret import Secret
 from onrecord.checking import MENDS, PATIENCE
+from onrecord.mailbox_access import lack_of_access, require_access
 from onrecord.mailbox_credentials import ConnectedCredentials
 from onrecord.oauth.client import OAuthClient
 from onrecord.oauth.consent import Consent
@@ -39,11 +40,12 @@ class ConnectError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which mailbox is to be connected. Without `provider` the domain of the address chooses; `login` is the address
-    unless it is another.
+    unless it is another. One that `is_read` at once needs a user whose mailboxes may be read.
     """
 
     address: str
     user: str
+    is_read: bool = False
     portal: str | None = None
     provider: str | None = None
     login: str | None = None
@@ -89,7 +91,7 @@ class Connecting:
     # -- connecting ---------------------------------------------------------------------------------------------------
 
     async def by_password(self, wanted: Wanted, password: Secret) -> MailboxRecord:
-        """Connects with a password. Raises `ConnectError`, `DirectoryError` or `SealingError`."""
+        """Connects with a password. Raises `AccessError`, `ConnectError`, `DirectoryError` or `SealingError`."""
         place = await self._place(wanted)
         return await self._keep(place, Password(password), password, issuer=None)
 
@@ -121,6 +123,8 @@ class Connecting:
     async def _place(self, wanted: Wanted) -> _Place:
         home = await self._directory.portal(wanted.portal)
         user = await self._directory.user(home.name, wanted.user)
+        if wanted.is_read:
+            require_access(user)
         address = checked_address(wanted.address)
         provider = _provider(wanted.provider, address, self._settings.provider)
         self._ring.read()  # told now, and not when the user has consented
@@ -158,12 +162,10 @@ class Connecting:
             issuer=issuer,
             secret=secret,
         )
-        user = place.user
-        if not user.active or not user.personal_email_access:
-            why = "has given no access to personal email" if user.active else "is inactive"
-            mend = "--personal-email-access" if user.active else "--active"
-            self._tell(f"{user.account} {why}, so nothing is logged until: onrecord user set {user.account} {mend}")
-        return await self.mailboxes.connect(self._directory, place.home, user, new)
+        if (lack := lack_of_access(place.user)) is not None:
+            why, mend = lack
+            self._tell(f"{why}, so nothing is logged until: {mend}")
+        return await self.mailboxes.connect(self._directory, place.home, place.user, new)
 
     async def _make_connected(self, place: _Place) -> None:
         """Its mail counts as the user's connected mail (rules.md 3.1)."""

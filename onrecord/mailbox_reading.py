@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.capture import Folder
 from engine.decision import Outcome, Source
 from onrecord.capturing import capturing
 from onrecord.connecting import ConnectError, mailbox_provider, provider_context, unreachable
+from onrecord.mailbox_access import AccessError, MailboxAccess
 from onrecord.mailbox_credentials import ConnectedCredentials
 from onrecord.oauth.client import OAuthClient
 from onrecord.observing import own_deadlines
@@ -33,6 +34,8 @@ from proxy.message_reader import BATCH, MessageReader
 from proxy.observed_message import NotKept, ObservedMessages
 from store.coverage import Fates
 from store.database import Database, StoreUnavailable
+from store.directory import Directory
+from store.directory_record import DirectoryError
 from store.mailboxes import Mailboxes, MailboxRecord
 from store.sealing import Sealer
 from store.spool_reader import generations
@@ -49,39 +52,64 @@ T = TypeVar("T")
 async def read_mailbox(
     settings: Settings,
     database: Database,
+    directory: Directory,
     record: MailboxRecord,
     work: Callable[[MessageReader], Awaitable[T]],
 ) -> tuple[T, bool]:
     """What `work` makes of the mailbox, and whether all that it handed to the spool is recorded.
 
-    Raises `ConnectError` when the mailbox cannot be read to the end, or `StoreUnavailable`; what was read until then is
-    recorded all the same.
+    Raises `AccessError` when its user has given no access, and before anything is opened; or when that is withdrawn
+    meanwhile, and `DirectoryError` when the mailbox is disconnected. Raises `ConnectError` when it cannot be read to
+    the end, or `StoreUnavailable`. What was read until then is recorded all the same.
     """
+    mailboxes = Mailboxes(database, Sealer(settings.key_ring().read))
+    access = MailboxAccess(settings, directory, mailboxes, record)
+    await access.require()
     provider = mailbox_provider(settings, record)
     client = OAuthClient(settings.oauth, settings.client_secret)
-    source = ConnectedCredentials(Mailboxes(database, Sealer(settings.key_ring().read)), client)
+    source = ConnectedCredentials(mailboxes, client)
     deadlines = own_deadlines(settings.deadlines)
     mailbox = ConnectedMailbox(source, record.id, provider, provider_context(provider), deadlines)
     trouble: Exception | None = None  # raised outside, or it would come as a group of one
     async with capturing(settings, database, settings.hash_key()) as captures:
         messages = ObservedMessages(captures, record.address, f"command-{captures.new_key()}")
         try:
-            result = await _read(mailbox, messages, work)
+            result = await _while_allowed(access, captures.tasks, _read(mailbox, messages, work))
         except DialError as error:
             trouble = unreachable(provider, error)
         except LoginRefused as error:
             trouble = ConnectError(f"{record.address}: the login was refused: {error}; connect the mailbox anew")
         except (CommandRefused, CredentialsUnavailable, MailboxClosed, MailboxLost, NotKept) as error:
             trouble = ConnectError(f"{record.address}: {error}; run this again, nothing is logged twice")
-        except StoreUnavailable as error:
+        except (AccessError, DirectoryError, StoreUnavailable) as error:
             trouble = error
         finally:
             client.close()
-    is_empty = not any(captures.counts[each] for each in ("captured", "skipped", "capture_failed"))
-    is_recorded = is_empty or await _drained(captures.spool.home)
     if trouble is not None:
         raise trouble
-    return result, is_recorded
+    is_empty = not any(captures.counts[each] for each in ("captured", "skipped", "capture_failed"))
+    return result, is_empty or await _drained(captures.spool.home)
+
+
+async def _while_allowed(access: MailboxAccess, tasks: asyncio.TaskGroup, reading: Coroutine[Any, Any, T]) -> T:
+    """What `reading` gives, broken off with `AccessError` or `DirectoryError` when access is lost."""
+    lost: list[AccessError | DirectoryError] = []
+
+    async def watch() -> None:
+        lost.append(await access.until_lost())
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = tasks.create_task(watch())
+            try:
+                return await reading
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if limit.expired():
+            raise lost[0] from None
+        raise
 
 
 async def _read(

@@ -56,7 +56,9 @@ def mailbox_connect(
     What comes from now on is logged; with --since, what came since then too.
     """
     start = moment_given(since) if since is not None else None
-    wanted = Wanted(address=address, user=user, portal=portal, provider=provider, login=login)
+    wanted = Wanted(
+        address=address, user=user, is_read=since is not None, portal=portal, provider=provider, login=login
+    )
     if oauth is not None and password_stdin:
         raise typer.BadParameter("goes with a password; leave it out, or --oauth", param_hint="--password-stdin")
     if oauth is None and (device or redirect_port):

@@ -16,6 +16,7 @@ import typer
 from certs import CertificateError
 from onrecord.connecting import ConnectError
 from onrecord.listening import ServeError
+from onrecord.mailbox_access import AccessError
 from onrecord.settings import Settings, SettingsError, load
 from store.database import Database, StoreUnavailable
 from store.directory import Directory, DirectoryError
@@ -23,7 +24,16 @@ from store.sealing import SealingError
 
 __all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "with_store"]
 
-TROUBLES = (SettingsError, DirectoryError, CertificateError, ServeError, StoreUnavailable, SealingError, ConnectError)
+TROUBLES = (
+    SettingsError,
+    DirectoryError,
+    CertificateError,
+    ServeError,
+    StoreUnavailable,
+    SealingError,
+    ConnectError,
+    AccessError,
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortalName = Annotated[

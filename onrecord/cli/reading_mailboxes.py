@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -30,6 +30,7 @@ from store.sealing import Sealer
 
 __all__ = ["Since", "backfill_mailbox", "coverage", "log", "mailbox_backfill", "mailbox_log_folder"]
 
+T = TypeVar("T")
 Since = typer.Option(metavar="TIME", help=f"What came since: {TIMES}.")
 
 
@@ -71,7 +72,7 @@ def mailbox_log_folder(
         async def make(reader: MessageReader) -> str:
             return await make_log_folder(reader, name)
 
-        made, _ = await read_mailbox(opened.settings, opened.database, record, make)
+        made, _ = await _read(opened, record, make)
         return made
 
     typer.echo(f"the folder is there: {visible(with_store(context, work))}")
@@ -100,7 +101,7 @@ def log(
             return await log_by_hand(reader, name)
 
         for record in records:
-            was_found, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+            was_found, is_recorded = await _read(opened, record, read)
             if was_found:
                 reading = Reading(opened.database, opened.settings.hash_key())
                 return await reading.explain(home.id, name), is_recorded
@@ -126,13 +127,13 @@ async def _mailboxes_of(opened: Opened, home: PortalRecord, user: str) -> tuple[
 
 
 async def backfill_mailbox(opened: Opened, record: MailboxRecord, start: float) -> Counter[str]:
-    """Reads a mailbox from `start` on, with a progress bar; what became of how many. Raises `ConnectError`."""
+    """Reads a mailbox from `start` on, with a progress bar; what became of how many. Raises as `read_mailbox`."""
     with _progress() as progress:
 
         async def read(reader: MessageReader) -> Counter[str]:
             return await backfill(reader, start, progress)
 
-        counts, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+        counts, is_recorded = await _read(opened, record, read)
     _tell_recorded(is_recorded)
     return counts
 
@@ -162,7 +163,7 @@ def coverage(
                 async def read(reader: MessageReader, progress: mailbox_search.Progress = progress) -> Coverage:
                     return await compare(reader, start, fates, home.id, repair=repair, progress=progress)
 
-                compared, is_recorded = await read_mailbox(opened.settings, opened.database, record, read)
+                compared, is_recorded = await _read(opened, record, read)
             if compared.repaired:
                 _tell_recorded(is_recorded)
             found.append((record, compared))
@@ -205,6 +206,10 @@ def _show(record: MailboxRecord, compared: Coverage) -> None:
 def _tell_recorded(is_recorded: bool) -> None:
     if not is_recorded:
         complain("what was read waits in the spool until `onrecord serve` runs")
+
+
+async def _read(opened: Opened, record: MailboxRecord, work: Callable[[MessageReader], Awaitable[T]]) -> tuple[T, bool]:
+    return await read_mailbox(opened.settings, opened.database, opened.directory, record, work)
 
 
 def _mailboxes(opened: Opened) -> Mailboxes:
