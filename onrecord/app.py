@@ -33,6 +33,7 @@ from onrecord.heap import keep_giving_back
 from onrecord.listening import ServeError, bind
 from onrecord.observing import observe, own_deadlines
 from onrecord.process import Patient, listen_to_signals, run_loop
+from onrecord.serving import ServingLock
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
 from proxy.authentication import Authenticator, resolver
@@ -114,6 +115,7 @@ def serve(
         limit=settings.limits.connections,
         limit_per_address=settings.limits.connections_per_address,
     )
+    lock = ServingLock(settings.data)
     wake, ring = _doorbell()
     shared = _Shared(settings, contexts, hash_key, ring, FolderChanges())
 
@@ -127,6 +129,7 @@ def serve(
     def relay(number: int) -> Child:
         def run(life: int) -> int:
             census.claim(number)
+            lock.let_go()
             close_sockets(but=number)
             return _run_relay(shared, certificates, sockets[number], census, life)
 
@@ -134,6 +137,7 @@ def serve(
 
     def apart(child: Child) -> Child:
         def run(life: int) -> int:
+            lock.let_go()
             close_sockets()
             return child.run(life)
 
@@ -149,9 +153,10 @@ def serve(
     others = [Child(name="recorder", run=run_recorder, stage=2), *companions]
     if any(each.kind is ProviderKind.IMAP for each in settings.provider):
         others.append(Child(name="observers", run=run_observers, stage=1))
-    log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
     children = [*relays, *map(apart, others)]
-    return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
+    with lock:
+        log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
+        return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
 
 
 # -- a relay process --------------------------------------------------------------------------------------------------

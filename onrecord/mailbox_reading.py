@@ -1,6 +1,6 @@
 """Reading a connected mailbox once, for a command: what is found goes to a spool of the command's own.
 
-The recorder of `onrecord serve` takes it from there, now or when it runs the next time.
+The recorder of `onrecord serve` takes it from there, now or when it runs the next time; which of both is known at once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from onrecord.mailbox_access import AccessError, MailboxAccess
 from onrecord.mailbox_credentials import ConnectedCredentials
 from onrecord.oauth.client import OAuthClient
 from onrecord.observing import own_deadlines
+from onrecord.serving import is_served
 from onrecord.settings import Settings
 from proxy.failures import DialError
 from proxy.folder_names import folder_of
@@ -40,7 +41,7 @@ from store.mailboxes import Mailboxes, MailboxRecord
 from store.sealing import Sealer
 from store.spool_reader import generations
 
-__all__ = ["Coverage", "backfill", "compare", "log_by_hand", "make_log_folder", "read_mailbox"]
+__all__ = ["Coverage", "Waiting", "backfill", "compare", "log_by_hand", "make_log_folder", "read_mailbox"]
 
 ANSWER_SECONDS = 60.0  # that a server may be silent
 DRAIN_SECONDS = 15.0  # that a recorder which runs may take
@@ -49,14 +50,22 @@ NOBODYS = "concerns_nobody"  # for which there is no reason code: no decision is
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """So many messages were handed to the spool, and are not all recorded yet. `is_served` when the recorder runs."""
+
+    messages: int
+    is_served: bool
+
+
 async def read_mailbox(
     settings: Settings,
     database: Database,
     directory: Directory,
     record: MailboxRecord,
     work: Callable[[MessageReader], Awaitable[T]],
-) -> tuple[T, bool]:
-    """What `work` makes of the mailbox, and whether all that it handed to the spool is recorded.
+) -> tuple[T, Waiting | None]:
+    """What `work` makes of the mailbox, and what of it still waits to be recorded.
 
     Raises `AccessError` when its user has given no access, and before anything is opened; or when that is withdrawn
     meanwhile, and `DirectoryError` when the mailbox is disconnected. Raises `ConnectError` when it cannot be read to
@@ -72,9 +81,9 @@ async def read_mailbox(
     mailbox = ConnectedMailbox(source, record.id, provider, provider_context(provider), deadlines)
     trouble: Exception | None = None  # raised outside, or it would come as a group of one
     async with capturing(settings, database, settings.hash_key()) as captures:
-        messages = ObservedMessages(captures, record.address, f"command-{captures.new_key()}")
+        observed = ObservedMessages(captures, record.address, f"command-{captures.new_key()}")
         try:
-            result = await _while_allowed(access, captures.tasks, _read(mailbox, messages, work))
+            result = await _while_allowed(access, captures.tasks, _read(mailbox, observed, work))
         except DialError as error:
             trouble = unreachable(provider, error)
         except LoginRefused as error:
@@ -87,8 +96,8 @@ async def read_mailbox(
             client.close()
     if trouble is not None:
         raise trouble
-    is_empty = not any(captures.counts[each] for each in ("captured", "skipped", "capture_failed"))
-    return result, is_empty or await _drained(captures.spool.home)
+    messages = sum(captures.counts[each] for each in ("captured", "skipped", "capture_failed"))
+    return result, await _left(settings.data, captures.spool.home, messages) if messages else None
 
 
 async def _while_allowed(access: MailboxAccess, tasks: asyncio.TaskGroup, reading: Coroutine[Any, Any, T]) -> T:
@@ -126,15 +135,17 @@ async def _read(
             await messages.settle()
 
 
-async def _drained(home: Path) -> bool:
-    """Whether the recorder has taken all that a spool held, which may take it a while."""
+async def _left(data: Path, home: Path, messages: int) -> Waiting | None:
+    """What is left of a spool's `messages`. The recorder may take a while for it, but is waited for only if it runs."""
     clock = asyncio.get_running_loop().time
     end = clock() + DRAIN_SECONDS
-    while is_left := any(generations(home)):
-        if clock() > end:
-            break
+    while True:
+        is_running = is_served(data)  # asked first: it records all there is before it ends
+        if not any(generations(home)):
+            return None
+        if not is_running or clock() > end:
+            return Waiting(messages=messages, is_served=is_running)
         await asyncio.sleep(POLL_SECONDS)
-    return not is_left
 
 
 # -- what commands do with it -----------------------------------------------------------------------------------------

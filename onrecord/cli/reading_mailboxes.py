@@ -18,7 +18,7 @@ from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import TIMES, moment_given
 from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
 from onrecord.connecting import ConnectError
-from onrecord.mailbox_reading import Coverage, backfill, compare, log_by_hand, make_log_folder, read_mailbox
+from onrecord.mailbox_reading import Coverage, Waiting, backfill, compare, log_by_hand, make_log_folder, read_mailbox
 from proxy import mailbox_search
 from proxy.message_reader import MessageReader
 from store.coverage import Fates
@@ -93,7 +93,7 @@ def log(
     if not name.isascii() or not name.isprintable():
         raise typer.BadParameter("is no Message-ID that can be searched for: it is not ASCII", param_hint="MESSAGE-ID")
 
-    async def work(opened: Opened) -> tuple[Explanation, bool]:
+    async def work(opened: Opened) -> tuple[Explanation, Waiting | None]:
         home = await opened.directory.portal(portal)
         account, records = await _mailboxes_of(opened, home, user)
 
@@ -101,19 +101,20 @@ def log(
             return await log_by_hand(reader, name)
 
         for record in records:
-            was_found, is_recorded = await _read(opened, record, read)
+            was_found, waiting = await _read(opened, record, read)
             if was_found:
                 reading = Reading(opened.database, opened.settings.hash_key())
-                return await reading.explain(home.id, name), is_recorded
+                return await reading.explain(home.id, name), waiting
         raise ConnectError(
             f"no connected mailbox of {account} has a message with the id <{name}>, but for drafts and junk"
         )
 
-    found, is_recorded = with_store(context, work)
-    if is_recorded:
-        show_explanation(found, as_json=as_json)
-    _tell_recorded(is_recorded)
-    if is_recorded and not found.emails:
+    found, waiting = with_store(context, work)
+    if waiting is not None:
+        _tell(waiting)
+        return
+    show_explanation(found, as_json=as_json)
+    if not found.emails:
         raise typer.Exit(1)
 
 
@@ -133,8 +134,8 @@ async def backfill_mailbox(opened: Opened, record: MailboxRecord, start: float) 
         async def read(reader: MessageReader) -> Counter[str]:
             return await backfill(reader, start, progress)
 
-        counts, is_recorded = await _read(opened, record, read)
-    _tell_recorded(is_recorded)
+        counts, waiting = await _read(opened, record, read)
+    _tell(waiting)
     return counts
 
 
@@ -163,9 +164,8 @@ def coverage(
                 async def read(reader: MessageReader, progress: mailbox_search.Progress = progress) -> Coverage:
                     return await compare(reader, start, fates, home.id, repair=repair, progress=progress)
 
-                compared, is_recorded = await _read(opened, record, read)
-            if compared.repaired:
-                _tell_recorded(is_recorded)
+                compared, waiting = await _read(opened, record, read)
+            _tell(waiting)
             found.append((record, compared))
         return found
 
@@ -203,12 +203,20 @@ def _show(record: MailboxRecord, compared: Coverage) -> None:
         print_table(("received", "folder", "message-id"), lines)
 
 
-def _tell_recorded(is_recorded: bool) -> None:
-    if not is_recorded:
-        complain("what was read waits in the spool until `onrecord serve` runs")
+def _tell(waiting: Waiting | None) -> None:
+    if waiting is None:
+        return
+    if waiting.is_served:
+        complain("`onrecord serve` has not recorded all of it yet; the rest waits in the spool, and is recorded later")
+        return
+    number = waiting.messages
+    what = "1 message waits in the spool, and is" if number == 1 else f"{number} messages wait in the spool, and are"
+    complain(f"`onrecord serve` does not run: {what} recorded when it does")
 
 
-async def _read(opened: Opened, record: MailboxRecord, work: Callable[[MessageReader], Awaitable[T]]) -> tuple[T, bool]:
+async def _read(
+    opened: Opened, record: MailboxRecord, work: Callable[[MessageReader], Awaitable[T]]
+) -> tuple[T, Waiting | None]:
     return await read_mailbox(opened.settings, opened.database, opened.directory, record, work)
 
 

@@ -1,4 +1,6 @@
-"""Commands that read a connected mailbox: whose mailbox they may read, at a server that notes who comes."""
+"""Commands that read a connected mailbox: whose mailbox they may read, at a server that notes who comes, and what they
+say of what waits to be recorded.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ from loop_thread import LoopThread
 from observed_mailbox import message
 from pretend_mailbox import PretendMailbox
 from served import to_toml
+
+from onrecord import mailbox_reading
+from onrecord.serving import ServingLock
 
 ANN, DEE = "ann@acme.example", "dee@acme.example"
 NO_ACCESS = "has given no access to personal email"
@@ -112,3 +117,45 @@ class TestAccess:
 
         server.on_search = withdraw
         assert why in reading.refused(*words)
+
+
+class TestWaiting:
+    HALTED = "`onrecord serve` does not run: {} recorded when it does\n"
+
+    @pytest.fixture(autouse=True)
+    def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who waits for a recorder that does not run waits for long."""
+        monkeypatch.setattr(mailbox_reading, "DRAIN_SECONDS", 120.0)
+
+    @pytest.mark.parametrize("words", [READING[0], READING[3], READING[4]], ids=" ".join)
+    def test_where_nobody_records_that_is_told_at_once(self, reading: Any, words: tuple[str, ...]) -> None:
+        assert reading.done(*words).error == self.HALTED.format("1 message waits in the spool, and is")
+
+    def test_it_says_how_many_messages_wait(self, reading: Any, server: PretendMailbox) -> None:
+        server.deliver(message("not logged", author="aunt@home.example"))
+        server.deliver(message("again"))
+        said = reading.done("mailbox", "backfill", ANN, "--since", "7d", "--json")
+        assert said.json | {"since": ""} == {
+            "address": ANN, "since": "", "seen": 3, "logged": 2, "not_logged": 1, "failed": 0
+        }  # fmt: skip
+        assert said.error == self.HALTED.format("3 messages wait in the spool, and are")
+
+    def test_a_mailbox_that_is_connected_with_what_came_before_tells_it_too(self, reading: Any) -> None:
+        reading.say(b"hunter2")
+        said = reading.done("mailbox", "connect", ANN, "--user", ANN, "--password-stdin", "--since", "7d")
+        assert said.error == self.HALTED.format("1 message waits in the spool, and is")
+
+    @pytest.mark.parametrize("words", READING[1:3], ids=" ".join)
+    def test_where_nothing_waits_nothing_is_told(
+        self, reading: Any, server: PretendMailbox, words: tuple[str, ...]
+    ) -> None:
+        server.folders["Log to CRM"] = []
+        assert "serve" not in reading.run(*words).error
+
+    def test_a_recorder_that_is_slow_is_not_waited_for_without_end(
+        self, reading: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mailbox_reading, "DRAIN_SECONDS", 0.0)
+        with ServingLock(reading.folder):
+            told = reading.done("mailbox", "backfill", ANN, "--since", "7d").error
+        assert told.startswith("`onrecord serve` has not recorded all of it yet")
