@@ -17,20 +17,23 @@ from onrecord.oauth.client import OAuthClient
 from onrecord.oauth.consent import Consent
 from onrecord.oauth.device import wait_for_device
 from onrecord.oauth.failure import OAuthError
-from onrecord.settings import Settings
+from onrecord.oauth.issuer import consents_of
+from onrecord.settings import Settings, SettingsError
 from proxy.failures import DialError
 from proxy.imap.own_login import LoginRefused, MailboxCredentials, choose_mechanism
 from proxy.mailbox_dial import dial_mailbox
 from proxy.mailbox_login import ConnectedMailbox, CredentialsUnavailable, MailboxClosed, open_mailbox
 from proxy.route import Provider, ProviderKind, Tls, provider_of_login
-from store.database import Database
+from store.database import Database, StoreUnavailable
 from store.directory import Directory
 from store.directory_record import PortalRecord, UserRecord, checked_address
 from store.mailbox_secret import MailboxSecret, Password, Tokens
-from store.mailboxes import Mailboxes, MailboxRecord, NewMailbox
+from store.mailboxes import Forgotten, Mailboxes, MailboxRecord, NewMailbox
 from store.sealing import Sealer, SealingKey
 
-__all__ = ["ConnectError", "Connecting", "Wanted", "mailbox_provider", "provider_context", "unreachable"]
+__all__ = ["ConnectError", "Connecting", "Ending", "Wanted", "mailbox_provider", "provider_context", "unreachable"]
+
+REVOCATION_SECONDS = 10.0  # that somebody waits for what the issuer may not even do
 
 
 class ConnectError(Exception):
@@ -61,6 +64,14 @@ class _Place:
     login: str
     provider: Provider
     context: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of the consent for a mailbox that is disconnected, as it is told."""
+
+    is_revoked: bool
+    text: str
 
 
 class Connecting:
@@ -192,6 +203,27 @@ class Connecting:
         leg.close()
         return None
 
+    async def take_back(self, forgotten: Forgotten) -> Ending:
+        """Revokes the consent that opened a mailbox, as far as that can be done, and soon. Raises nothing of its own.
+
+        The consent may be one for all that its user has connected with us (Google's is): then it stands for the others.
+        """
+        record, secret = forgotten.record, forgotten.secret
+        issuer = record.issuer
+        assert issuer is not None, "a password is nobody's consent"
+        try:
+            if any(_is_same_consent(each, record) for each in await self.mailboxes.all()):
+                return Ending(False, "the consent stands: another connected mailbox has the same login")
+            if not isinstance(secret, Tokens):
+                raise ConnectError("the sealing key does not open its tokens")
+            async with asyncio.timeout(REVOCATION_SECONDS):
+                await self._client.revoke(issuer, secret.refresh)
+        except (ConnectError, OAuthError, SettingsError, StoreUnavailable, TimeoutError) as error:
+            why = str(error) or f"{issuer} does not answer in time"
+            text = f"the consent was not revoked: {why}; {record.login} can take it back at {consents_of(issuer)}"
+            return Ending(False, text)
+        return Ending(True, f"the consent was revoked at {issuer}")
+
     async def rekey(self) -> tuple[int, list[bytes]]:
         """Makes a new sealing key where the keys are ours, and seals all secrets with the first key.
 
@@ -210,6 +242,10 @@ class Connecting:
             self._ring.write(keys[:1])
             return number, []
         return number, [each.id for each in keys[1:]]
+
+
+def _is_same_consent(one: MailboxRecord, other: MailboxRecord) -> bool:
+    return one.issuer == other.issuer and one.login.casefold() == other.login.casefold()
 
 
 def _provider(name: str | None, address: str, providers: tuple[Provider, ...]) -> Provider:

@@ -385,7 +385,7 @@ def _check_issuers(settings: Settings) -> list[str]:
             troubles.append(f"{place}.client_id = '': register this installation at {name}, and write its id here")
         if not issuer.scopes:
             troubles.append(f"{place}.scopes: is empty; write what lets a program read mail by IMAP")
-        for endpoint in ("authorization_endpoint", "token_endpoint", "device_endpoint"):
+        for endpoint in ("authorization_endpoint", "token_endpoint", "device_endpoint", "revocation_endpoint"):
             url = getattr(issuer, endpoint)
             if not is_safe_endpoint(url) and (url or endpoint == "token_endpoint"):
                 troubles.append(f"{place}.{endpoint} = {url!r}: write an address that begins with https://")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from store.mailbox_state import MailboxState, is_observable
 from store.observed import forget_unobserved
 from store.sealing import Sealer, SealingError, key_id_of
 
-__all__ = ["Held", "MailboxGone", "MailboxRecord", "Mailboxes", "NewMailbox"]
+__all__ = ["Forgotten", "Held", "MailboxGone", "MailboxRecord", "Mailboxes", "NewMailbox"]
 
 MAX_TROUBLE = 300  # characters, as wide as the column
 ITSELF = "onrecord"  # who notices that a mailbox cannot be opened any more
@@ -81,6 +82,14 @@ class Held:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A mailbox that is connected no more, and the secret that opened it last, unless no key of ours opens that."""
+
+    record: MailboxRecord
+    secret: MailboxSecret | None
+
+
 class Mailboxes:
     """All questions about connected mailboxes and changes of them. `clock` gives Unix time."""
 
@@ -131,15 +140,20 @@ class Mailboxes:
             await directory.note(connection, home.id, "mailbox.connect", address, after=values | {"user": user.account})
         return _record(row)
 
-    async def disconnect(self, directory: Directory, home: PortalRecord, address: str) -> MailboxRecord:
+    async def disconnect(self, directory: Directory, home: PortalRecord, address: str) -> Forgotten:
         """Forgets a mailbox with its secret and how far it was read. Raises `DirectoryError` when it is not there."""
         record = await self.mailbox(home, address)
+        secret = None
         async with directory.change() as connection:
+            row = (await connection.execute(_wanted().where(TABLE.c.id == record.id))).first()
+            if row is not None:
+                with suppress(SealingError):  # without the key it is forgotten all the same
+                    secret = self._open(row)
             await connection.execute(delete(TABLE).where(TABLE.c.id == record.id))
             await forget_unobserved(connection, [record.address])
             before = {"user": record.user, "server": record.server, "login": record.login}
             await directory.note(connection, home.id, "mailbox.disconnect", record.address, before=before)
-        return record
+        return Forgotten(record, secret)
 
     async def all(self, home: PortalRecord | None = None) -> list[MailboxRecord]:
         """The mailboxes of a portal, or of all, by portal and address."""

@@ -145,14 +145,21 @@ def mailbox_status(
 
 @mailbox.command("disconnect")
 def mailbox_disconnect(context: typer.Context, address: Address, portal: PortalName = None) -> None:
-    """Forgets a mailbox with its password or tokens. What was logged stays, and the address stays connected."""
+    """Forgets a mailbox with its password or tokens. What was logged stays, and the address stays connected.
 
-    async def work(connecting: Connecting, opened: Opened) -> MailboxRecord:
+    A consent of OAuth 2 is revoked at the issuer, if that can be done; it says whether it was.
+    """
+
+    async def work(connecting: Connecting, opened: Opened) -> None:
         home = await opened.directory.portal(portal)
-        return await connecting.mailboxes.disconnect(opened.directory, home, address)
+        forgotten = await connecting.mailboxes.disconnect(opened.directory, home, address)
+        typer.echo(f"{forgotten.record.address} is disconnected")
+        if forgotten.record.issuer is not None:
+            ending = await connecting.take_back(forgotten)
+            tell = typer.echo if ending.is_revoked else complain
+            tell(ending.text)
 
-    record = _connecting(context, work)
-    typer.echo(f"{record.address} is disconnected")
+    _connecting(context, work)
 
 
 @mailbox.command("rekey")

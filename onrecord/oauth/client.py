@@ -1,9 +1,12 @@
-"""What is asked of issuers: tokens for a code, newer tokens for a refresh token, and a code for another device."""
+"""What is asked of issuers: tokens for a code, newer tokens for a refresh token, a code for another device, and that a
+consent ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +15,8 @@ from typing import Any
 
 from certs import CertificateError, client_context
 from engine.secret import Secret
-from onrecord.oauth.exchange import post
-from onrecord.oauth.failure import OAuthRefused, OAuthUnavailable
+from onrecord.oauth.exchange import post, post_revocation
+from onrecord.oauth.failure import GrantLost, OAuthRefused, OAuthUnavailable
 from onrecord.oauth.issuer import Issuer
 from store.mailbox_secret import Tokens
 
@@ -84,6 +87,10 @@ class OAuthClient:
         """What a user needs to consent on another device (RFC 8628 §3.1). Raises `OAuthError`."""
         return self._start(self._device_code, name)
 
+    def revoke(self, name: str, refresh: Secret) -> asyncio.Future[None]:
+        """Ends the consent that gave this token (RFC 7009 §2.1). Raises `OAuthError`."""
+        return self._start(self._revoke, name, refresh)
+
     def _start(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
@@ -125,18 +132,39 @@ class OAuthClient:
             interval=_seconds(value.get("interval"), INTERVAL),
         )
 
+    def _revoke(self, name: str, refresh: Secret) -> None:
+        url = self.issuer(name).revocation_endpoint
+        if not url:
+            raise OAuthRefused(f"no revocation endpoint of {name} is known")
+        fields = {"token": refresh.reveal().decode(), "token_type_hint": "refresh_token"}
+        whole, context, secrets = self._form(name, url, fields)
+        try:
+            post_revocation(name, url, whole, context, secrets=secrets)
+        except GrantLost:
+            pass  # it was over before
+        except OAuthRefused as error:
+            if error.code != "invalid_token":  # quirk_invalid_token: Google refuses where RFC 7009 §2.2 answers 200
+                raise
+
     def _post(self, name: str, url: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        whole, context, secrets = self._form(name, url, fields)
+        return post(name, url, whole, context, secrets=secrets)
+
+    def _form(
+        self, name: str, url: str, fields: Mapping[str, str]
+    ) -> tuple[dict[str, str], ssl.SSLContext | None, tuple[str, ...]]:
+        """The fields with who we are, how the server is verified, and what of the fields no text may repeat."""
         issuer, secret = self.issuer(name), self._secret(name)
         whole = {**fields, "client_id": issuer.client_id}
         if secret is not None:
             whole["client_secret"] = secret.reveal().decode()
-        hidden = ("code", "code_verifier", "refresh_token", "device_code", "client_secret")
+        hidden = ("code", "token", "code_verifier", "refresh_token", "device_code", "client_secret")
         secrets = tuple(whole[each] for each in hidden if each in whole)
         try:
             context = client_context(issuer.ca_file) if url.lower().startswith("https:") else None
         except CertificateError as error:
             raise OAuthRefused(str(error)) from error
-        return post(name, url, whole, context, secrets=secrets)
+        return whole, context, secrets
 
 
 def _token(name: str, value: Any) -> Secret:

@@ -1,4 +1,4 @@
-"""One form posted to an issuer, and the JSON that it answers (RFC 6749 §4.1.3, §5).
+"""One form posted to an issuer, and the JSON that it answers (RFC 6749 §4.1.3, §5), if it has to answer any.
 
 By the standard library in a thread: a mailbox needs one such exchange an hour, so an HTTP library with its pools would
 only be one more thing to keep up to date. Redirects are not followed: a secret goes to the address of the settings or
@@ -21,10 +21,11 @@ from urllib.parse import urlencode
 from onrecord.oauth.failure import GrantLost, OAuthError, OAuthRefused, OAuthUnavailable
 from onrecord.oauth.issuer import is_safe_endpoint
 
-__all__ = ["post"]
+__all__ = ["post", "post_revocation"]
 
 STEP_SECONDS = 20.0  # for each step on the socket
 WHOLE_SECONDS = 40.0
+REVOCATION_SECONDS = 5.0  # for each step of what nothing depends on, while somebody waits
 MAX_ANSWER = 65536
 MAX_TEXT = 200
 READ = 8192
@@ -54,6 +55,25 @@ def post(
 
     Raises `OAuthError`, whose text never repeats one of `secrets`.
     """
+    status, octets = _answer(name, url, fields, context, seconds=STEP_SECONDS)
+    value = _parsed(octets)
+    if status == 200 and value is not None and "error" not in value:
+        return value
+    raise _error(name, status, value or {}, secrets)
+
+
+def post_revocation(
+    name: str, url: str, fields: Mapping[str, str], context: ssl.SSLContext | None, *, secrets: tuple[str, ...] = ()
+) -> None:
+    """As `post`; what the issuer answers beside the status means nothing (RFC 7009 §2.2)."""
+    status, octets = _answer(name, url, fields, context, seconds=REVOCATION_SECONDS)
+    if status != 200:
+        raise _error(name, status, _parsed(octets) or {}, secrets)
+
+
+def _answer(
+    name: str, url: str, fields: Mapping[str, str], context: ssl.SSLContext | None, *, seconds: float
+) -> tuple[int, bytes]:
     if not is_safe_endpoint(url) or (context is None) is url.lower().startswith("https:"):
         raise OAuthRefused(f"{name}: {url!r} is no address that a secret may go to")
     request = urllib.request.Request(  # noqa: S310  # checked above: https, or http on loopback
@@ -62,23 +82,19 @@ def post(
         headers={"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"},
     )
     try:
-        status, octets = _exchange(request, context)
+        return _exchange(request, context, seconds)
     except (OSError, http.client.HTTPException) as error:
         raise OAuthUnavailable(f"{name} cannot be reached: {_cause(error)}") from error
-    value = _parsed(octets)
-    if status == 200 and value is not None and "error" not in value:
-        return value
-    raise _error(name, status, value or {}, secrets)
 
 
-def _exchange(request: urllib.request.Request, context: ssl.SSLContext | None) -> tuple[int, bytes]:
+def _exchange(request: urllib.request.Request, context: ssl.SSLContext | None, seconds: float) -> tuple[int, bytes]:
     if context is not None:
         way: urllib.request.BaseHandler = urllib.request.HTTPSHandler(context=context)
     else:
         way = urllib.request.ProxyHandler({})  # loopback is here, not where a proxy is
     opener = urllib.request.build_opener(way, _NoRedirects())
     try:
-        response = opener.open(request, timeout=STEP_SECONDS)
+        response = opener.open(request, timeout=seconds)
     except urllib.error.HTTPError as error:  # is a response too
         with error:
             return error.code, _read(error)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["KNOWN", "Issuer", "is_safe_endpoint", "with_defaults"]
+__all__ = ["KNOWN", "Issuer", "consents_of", "is_safe_endpoint", "with_defaults"]
 
 
 class Issuer(BaseModel):
@@ -27,6 +27,7 @@ class Issuer(BaseModel):
     authorization_endpoint: str = ""
     token_endpoint: str = ""
     device_endpoint: str = ""
+    revocation_endpoint: str = ""
     redirect_host: str = "127.0.0.1"
     extra: Mapping[str, str] = {}
     ca_file: Path | None = None
@@ -39,10 +40,11 @@ KNOWN = {
         authorization_endpoint="https://accounts.google.com/o/oauth2/v2/auth",
         token_endpoint="https://oauth2.googleapis.com/token",  # noqa: S106  # an address, no password
         device_endpoint="https://oauth2.googleapis.com/device/code",
+        revocation_endpoint="https://oauth2.googleapis.com/revoke",
         # Without both there is no refresh token, or only at the first consent ever.
         extra={"access_type": "offline", "prompt": "consent"},
     ),
-    "microsoft": Issuer(
+    "microsoft": Issuer(  # revokes nothing for a program
         scopes=("https://outlook.office.com/IMAP.AccessAsUser.All", "offline_access"),
         authorization_endpoint=MICROSOFT + "authorize",
         token_endpoint=MICROSOFT + "token",
@@ -50,6 +52,16 @@ KNOWN = {
         redirect_host="localhost",  # the port is free to choose under this name only
     ),
 }
+# Where users see the consents they have given, and take them back.
+CONSENTS = {
+    "google": "https://myaccount.google.com/connections",
+    "microsoft": "https://account.live.com/consent/Manage, or at work https://myapps.microsoft.com",
+}
+
+
+def consents_of(name: str) -> str:
+    """Where a user takes back a consent."""
+    return CONSENTS.get(name, name)
 
 
 def with_defaults(name: str, given: Issuer) -> Issuer:

@@ -268,3 +268,54 @@ class TestAnotherDevice:
     async def test_an_issuer_without_this_way_is_told(self, server: OAuthServer) -> None:
         with pytest.raises(OAuthRefused, match=r"oauth\.own\.device_endpoint is not set"):
             await client_of(server, device_endpoint="").device_code("own")
+
+
+class TestRevoking:
+    async def test_the_consent_is_over_then(self, server: OAuthServer) -> None:
+        refresh = server.grant()
+        await client_of(server).revoke("own", Secret(refresh.encode()))
+        assert server.grants[0].is_over
+        who = {"client_id": server.client_id, "client_secret": "hush-hush"}
+        assert server.forms("/revoke") == [{"token": refresh, "token_type_hint": "refresh_token"} | who]
+
+    @pytest.mark.parametrize(
+        ("status", "octets"),
+        [
+            (200, b"<html>"),
+            (200, b'{"error": "invalid_request"}'),
+            (400, b'{"error": "invalid_token"}'),
+            (400, b'{"error": "invalid_grant"}'),
+        ],
+    )
+    async def test_one_that_is_over_already_is_no_trouble(
+        self, server: OAuthServer, status: int, octets: bytes
+    ) -> None:
+        server.answers.append((status, octets))
+        await client_of(server).revoke("own", Secret(b"r"))
+
+    @pytest.mark.parametrize(
+        ("status", "octets", "kind", "text"),
+        [
+            (503, b"", OAuthUnavailable, "own answers 503"),
+            (401, b'{"error": "invalid_client"}', OAuthRefused, "see client_id"),
+            (400, b'{"error": "unsupported_token_type"}', OAuthRefused, "unsupported_token_type"),
+            (302, b"", OAuthRefused, "own answers 302"),
+        ],
+    )
+    async def test_anything_else_is_told_for_what_it_is(
+        self, server: OAuthServer, status: int, octets: bytes, kind: type[OAuthError], text: str
+    ) -> None:
+        server.answers.append((status, octets))
+        with pytest.raises(kind, match=text):
+            await client_of(server).revoke("own", Secret(b"r"))
+
+    async def test_the_token_is_not_quoted(self, server: OAuthServer) -> None:
+        server.answers.append((400, b'{"error": "invalid_request", "error_description": "what is revoke-me?"}'))
+        with pytest.raises(OAuthRefused) as caught:
+            await client_of(server).revoke("own", Secret(b"revoke-me"))
+        assert "revoke-me" not in str(caught.value)
+
+    async def test_an_issuer_that_has_no_way_is_told(self, server: OAuthServer) -> None:
+        with pytest.raises(OAuthRefused, match="no revocation endpoint of own is known"):
+            await client_of(server, revocation_endpoint="").revoke("own", Secret(b"r"))
+        assert server.requests == []

@@ -27,6 +27,14 @@ def test_of_a_known_issuer_only_the_client_is_to_be_named(tmp_path: Path, name: 
     )
 
 
+def test_consents_are_revoked_where_that_is_known_or_named(tmp_path: Path) -> None:
+    both = settings(tmp_path, '[oauth.google]\nclient_id = "me"\n[oauth.microsoft]\nclient_id = "me"\n').oauth
+    assert is_safe_endpoint(both["google"].revocation_endpoint)
+    assert both["microsoft"].revocation_endpoint == ""
+    never = settings(tmp_path, '[oauth.google]\nclient_id = "me"\nrevocation_endpoint = ""\n').oauth
+    assert never["google"].revocation_endpoint == ""
+
+
 def test_what_is_named_stands_over_the_table(tmp_path: Path) -> None:
     text = '[oauth.google]\nclient_id = "me"\ntoken_endpoint = "http://127.0.0.1:8080/token"\nextra = {}\n'
     issuer = settings(tmp_path, text).oauth["google"]
@@ -59,6 +67,10 @@ def test_the_client_secret_is_read_from_a_file_beside_the_data(tmp_path: Path) -
         ('[oauth.google]\nclient_id = "x"\nclient_idd = "y"\n', "did you mean 'client_id'"),
         ('[oauth.google]\nclient_id = "x"\ntoken_endpoint = "http://example.com/"\n', "begins with https://"),
         ('[oauth.google]\nclient_id = "x"\nredirect_host = "example.com"\n', "oauth.google.redirect_host"),
+        (
+            '[oauth.google]\nclient_id = "x"\nrevocation_endpoint = "http://example.com/"\n',
+            "revocation_endpoint = 'http",
+        ),
         ('[oauth.own]\nclient_id = "x"\n', "oauth.own.token_endpoint = ''"),
         ('[oauth.own]\nclient_id = "x"\n', "oauth.own.scopes: is empty"),
     ],

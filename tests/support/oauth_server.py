@@ -96,6 +96,7 @@ class OAuthServer:
             "authorization_endpoint": f"{self.base}/authorize",
             "token_endpoint": f"{self.base}/token",
             "device_endpoint": f"{self.base}/device",
+            "revocation_endpoint": f"{self.base}/revoke",
         }
         return Issuer(**values | more)
 
@@ -135,6 +136,8 @@ class OAuthServer:
         if self.answers:
             status, octets = self.answers.pop(0)
             return _http(status, octets)
+        if path == "/revoke" and method == "POST":
+            return self._revoke(fields)
         doing = {"/token": self._token, "/device": self._device}.get(path)
         if doing is None or method != "POST":
             return _http(404, b"")
@@ -170,10 +173,24 @@ class OAuthServer:
             "interval": self.interval,
         }
 
+    def _revoke(self, fields: dict[str, str]) -> bytes:
+        """Ends the consent of a refresh token; what it does not know is over, too (RFC 7009 §2.2)."""
+        if not self._knows(fields):
+            return _http(401, json.dumps({"error": "invalid_client"}).encode())
+        for grant in self.grants:
+            if fields["token"] in {grant.refresh, *grant.used}:
+                grant.is_over = True
+        return _http(200, b"")
+
+    def _knows(self, fields: dict[str, str]) -> bool:
+        """Whether the client is who it says."""
+        is_proven = not self.secret or fields.get("client_secret") == self.secret
+        return fields.get("client_id") == self.client_id and is_proven
+
     # -- tokens -------------------------------------------------------------------------------------------------------
 
     def _token(self, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        if fields.get("client_id") != self.client_id or (self.secret and fields.get("client_secret") != self.secret):
+        if not self._knows(fields):
             return 401, {"error": "invalid_client"}
         match fields.get("grant_type"):
             case "authorization_code":
