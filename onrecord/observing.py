@@ -189,6 +189,7 @@ class _Observers:
 
         observer = Observer(
             address=record.address,
+            server=record.server,
             open_mailbox=open_mailbox,
             captures=self._captures,
             observed=self._observed,

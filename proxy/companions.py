@@ -204,6 +204,7 @@ class Companions:
         self._began[companion.key] = self._clock()
         observer = Observer(
             address=companion.address,
+            server=companion.provider.name,
             open_mailbox=open_session,
             captures=self._captures,
             observed=self._observed,

@@ -42,8 +42,9 @@ class MailboxProgress:
     While the store is away reading goes on: what is read again after a crash is told from others by its key.
     """
 
-    def __init__(self, observed: Observed, account: str, folders: dict[str, FolderProgress]) -> None:
+    def __init__(self, observed: Observed, server: str, account: str, folders: dict[str, FolderProgress]) -> None:
         self._observed = observed
+        self._server = server
         self._account = account
         self._folders = folders
         self.troubles: Counter[tuple[str, int, int]] = Counter()
@@ -63,7 +64,7 @@ class MailboxProgress:
         """Remembers, and writes where that can be done now."""
         self._folders[name] = progress
         try:
-            await self._observed.advance(self._account, name, progress)
+            await self._observed.advance(self._server, self._account, name, progress)
         except StoreUnavailable as error:
             log.warning("progress in a mailbox cannot be written now", cause=str(error))
 

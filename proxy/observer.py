@@ -78,7 +78,7 @@ class State(StrEnum):
 
 
 class Observer:
-    """Observes the mailbox of `address`, as long as `run` runs. `open_mailbox` opens sessions.
+    """Observes the mailbox of `address` at the provider `server`, as long as `run` runs. `open_mailbox` opens sessions.
 
     The first time it is for what comes from now on; progress that was written before `connected_at` (Unix seconds) was
     made for somebody else. `tell` is told each new state.
@@ -88,6 +88,7 @@ class Observer:
         self,
         *,
         address: str,
+        server: str,
         open_mailbox: Opening,
         captures: Captures,
         observed: Observed,
@@ -100,6 +101,7 @@ class Observer:
         tell: Callable[[State], None] = lambda state: None,
     ) -> None:
         self.address = address
+        self._server = server
         self.state = State.CONNECTING
         self._open_mailbox = open_mailbox
         self._folder_changes = captures.folder_changes
@@ -153,9 +155,9 @@ class Observer:
         """What is known of the mailbox. Raises `StoreUnavailable`."""
         if self._progress is None:
             account = canonical(self.address)
-            known = await self._observed.progress(account)
+            known = await self._observed.progress(self._server, account)
             known = {name: each for name, each in known.items() if each.at >= self._connected_at}
-            progress = MailboxProgress(self._observed, account, known)
+            progress = MailboxProgress(self._observed, self._server, account, known)
             self._is_first = progress.since is None
             self._began = progress.since if progress.since is not None else self._clock()
             self._progress = progress

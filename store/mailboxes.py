@@ -103,7 +103,8 @@ class Mailboxes:
     async def connect(
         self, directory: Directory, home: PortalRecord, user: UserRecord, new: NewMailbox
     ) -> MailboxRecord:
-        """Connects a mailbox, or connects it anew, and then it keeps its id.
+        """Connects a mailbox, or connects it anew, and then it keeps its id. At another server it is another mailbox:
+        how far the one before was read is forgotten.
 
         Raises `DirectoryError` when it is another user's, and `SealingError`.
         """
@@ -133,8 +134,10 @@ class Mailboxes:
                     f"{address} is connected by the user {row.account} already; disconnect it there first"
                 )
             else:
-                identifier = row.id
+                identifier, before = row.id, row
                 await connection.execute(update(TABLE).where(TABLE.c.id == identifier).values(**values, **fresh))
+                if before.server != new.server:
+                    await forget_unobserved(connection, [before.address])
             row = (await connection.execute(_wanted().where(TABLE.c.id == identifier))).one()
             await self._put_secret(connection, row, new.secret)
             await directory.note(connection, home.id, "mailbox.connect", address, after=values | {"user": user.account})

@@ -408,6 +408,7 @@ spool_progress = Table(
 observed_folder = Table(  # how far our own client has read a mailbox, which may be a user's of several portals
     "observed_folder",
     metadata,
+    Column("server", String(100), primary_key=True),  # a provider by name; "" from before that was kept
     Column("account", String(320), primary_key=True),
     Column("name", String(1000), primary_key=True),
     Column("uidvalidity", BigInteger, nullable=False),

@@ -24,6 +24,7 @@ from proxy.imap.wire import Credentials
 from store.database import StoreUnavailable
 from store.mailbox_secret import Password
 from store.mailboxes import Mailboxes, MailboxRecord, NewMailbox
+from store.observed import Observed
 from store.sealing import Sealer, SealingKey
 
 ANN = "ann@acme.example"
@@ -111,6 +112,17 @@ class TestBesideAClient:
         async with ImapClient(relay.port) as client:
             await client.begin(ANN)
             await _logged(relay, "Meanwhile")
+
+    async def test_how_far_it_has_read_is_kept_for_its_provider(
+        self, relay: Accompanied, mailbox: PretendMailbox
+    ) -> None:
+        async with ImapClient(relay.port) as client:
+            await client.begin(ANN)
+            await _until_watching(relay, mailbox)
+        await relay.until_idle()
+        observed = Observed(relay.database)
+        assert await observed.progress("another", ANN) == {}
+        assert list(await observed.progress(relay.provider.name, ANN)) == list(mailbox.folders)
 
     async def test_the_end_of_the_program_closes_it(self, relay: Accompanied, mailbox: PretendMailbox) -> None:
         async with ImapClient(relay.port) as client:

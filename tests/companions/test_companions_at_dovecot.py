@@ -323,7 +323,7 @@ async def test_a_companion_leaves_its_place_to_a_client(pki: Pki, tmp_path: Path
         await client.begin(ann)
         await relay.until(lambda: any(each["event"] == "a companion begins" for each in relay.log))
         async with asyncio.timeout(PATIENCE):
-            while not await relay.companions._observed.progress(ann):
+            while not await relay.companions._observed.progress("mail", ann):
                 await asyncio.sleep(POLL)
         async with ImapClient(relay.port) as other:
             await other.greet()
@@ -342,7 +342,7 @@ async def _is_let_in(port: int, login: str) -> bool:
 
 async def _until_read(relay: Accompanied, account: str) -> None:
     async with asyncio.timeout(PATIENCE):
-        while "Customers" not in await relay.companions._observed.progress(account):
+        while "Customers" not in await relay.companions._observed.progress("mail", account):
             await asyncio.sleep(POLL)
 
 

@@ -105,12 +105,12 @@ class TestHowFarItWasRead:
     async def observed(self, stored: Any) -> Observed:
         await stored.connect()
         observed = Observed(stored.database)
-        await observed.advance(ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
+        await observed.advance("imap", ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
         return observed
 
     async def test_it_is_forgotten_when_the_mailbox_is_disconnected(self, stored: Any, observed: Observed) -> None:
         await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P1"), ANN)
-        assert await observed.progress(ANN) == {}
+        assert await observed.progress("imap", ANN) == {}
 
     @pytest.mark.parametrize("right", ["personal_email_access", "active"])
     async def test_it_is_forgotten_when_a_right_is_given_again(
@@ -118,18 +118,18 @@ class TestHowFarItWasRead:
     ) -> None:
         await stored.directory.set_user("P1", ANN, name="Ann A.")
         await stored.directory.set_user("P1", ANN, **{right: False})
-        assert await observed.progress(ANN) != {}
+        assert await observed.progress("imap", ANN) != {}
         await stored.directory.set_user("P1", ANN, **{right: True})
-        assert await observed.progress(ANN) == {}
+        assert await observed.progress("imap", ANN) == {}
 
     async def test_it_is_forgotten_of_what_was_read_beside_a_client(self, stored: Any) -> None:
         """Nothing is connected, but a connected address was logged in to through us."""
         observed = Observed(stored.database)
         await stored.directory.set_user("P1", ANN, connected=[ANN])
-        await observed.advance(ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
+        await observed.advance("imap", ANN, "INBOX", FolderProgress(uidvalidity=1, uidnext=7, since=1.0, at=1.0))
         await stored.directory.set_user("P1", ANN, personal_email_access=False)
         await stored.directory.set_user("P1", ANN, personal_email_access=True)
-        assert await observed.progress(ANN) == {}
+        assert await observed.progress("imap", ANN) == {}
 
     async def test_it_is_kept_while_a_user_of_another_portal_lets_it_be_read(
         self, stored: Any, observed: Observed
@@ -138,9 +138,26 @@ class TestHowFarItWasRead:
         await stored.directory.set_user("P1", ANN, active=False)
         await stored.directory.set_user("P1", ANN, active=True)
         await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P1"), ANN)
-        assert await observed.progress(ANN) != {}
+        assert await observed.progress("imap", ANN) != {}
         await stored.mailboxes.disconnect(stored.directory, await stored.directory.portal("P2"), ANN)
-        assert await observed.progress(ANN) == {}
+        assert await observed.progress("imap", ANN) == {}
+
+    async def test_it_is_forgotten_when_the_mailbox_is_connected_at_another_server(
+        self, stored: Any, observed: Observed
+    ) -> None:
+        await stored.connect()
+        assert await observed.progress("imap", ANN) != {}
+        await stored.connect(server="other")
+        assert await observed.progress("other", ANN) == {}
+        await stored.connect()
+        assert await observed.progress("imap", ANN) == {}
+
+    async def test_it_is_kept_where_a_user_of_another_portal_has_it_connected(
+        self, stored: Any, observed: Observed
+    ) -> None:
+        await stored.connect(portal="P2")
+        await stored.connect(server="other")
+        assert await observed.progress("imap", ANN) != {}
 
 
 class TestTheTrail:

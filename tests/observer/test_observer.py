@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,34 @@ class TestGaps:
         assert [each.closed_at for each in await observing.here.gaps()] == [None]
 
 
+class TestAnotherServer:
+    async def test_what_was_read_at_one_says_nothing_of_another(self, observing: Observing) -> None:
+        """The same address, and folders with the same UIDVALIDITY: what lay there is not new all the same."""
+        async with PretendMailbox() as before, observing.observer(ANN, at(before)) as one:
+            await observing.until_watching(one)
+            before.deliver(message("Offer"))
+            await observing.logged("Offer")
+        async with PretendMailbox() as after:
+            for number in range(3):
+                after.deliver(message(f"Old {number}"))
+            async with observing.observer(ANN, replace(at(after), name="other")) as one:
+                await observing.until_watching(one)
+                after.deliver(message("New"))
+                await observing.logged("Offer", "New")
+            progress = Observed(observing.here.database).progress
+            assert (await progress("mail", ANN))["INBOX"].uidnext == 2
+            assert (await progress("other", ANN))["INBOX"].uidnext == 5
+
+    async def test_what_was_read_before_they_were_told_apart_goes_on(self, observing: Observing) -> None:
+        async with PretendMailbox() as mailbox:
+            mailbox.deliver(message("Read"))
+            known = FolderProgress(uidvalidity=7, uidnext=2, since=1.0, at=1.0)
+            await Observed(observing.here.database).advance("", ANN, "INBOX", known)
+            mailbox.deliver(message("Meanwhile"))
+            async with observing.observer(ANN, at(mailbox)):
+                await observing.logged("Meanwhile")
+
+
 class TestSearchesByDate:
     async def test_a_search_that_was_interrupted_goes_on_where_it_was(self, observing: Observing) -> None:
         async with PretendMailbox(poison=frozenset((15,))) as mailbox:
@@ -450,7 +479,7 @@ class TestLogins:
 async def _begin_search(observing: Observing) -> None:
     """INBOX is to be searched for all that came since the beginning."""
     progress = FolderProgress(uidvalidity=0, uidnext=1, since=1.0, catch_up_from=1.0, at=1.0)
-    await Observed(observing.here.database).advance(ANN, "INBOX", progress)
+    await Observed(observing.here.database).advance("mail", ANN, "INBOX", progress)
 
 
 def _recorded_puts(observing: Observing, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:

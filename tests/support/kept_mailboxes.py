@@ -157,8 +157,9 @@ class Observers:
         """All up to the UID was looked at. The database is not interrupted at its work."""
         observed, clock = Observed(self.node.database), asyncio.get_running_loop().time
         end = clock() + PATIENCE
+        server = provider_at(self.kept.imap_implicit_port, self.kept.pki).name
         while True:
-            progress = (await observed.progress(canonical(mailbox))).get(folder)
+            progress = (await observed.progress(server, canonical(mailbox))).get(folder)
             if progress is not None and progress.uidnext > uid and progress.catch_up_from is None:
                 return
             assert clock() < end, f"{mailbox}, {folder}: read as far as {progress}"

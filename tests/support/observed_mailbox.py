@@ -209,6 +209,7 @@ class Observing:
         )
         observer = Observer(
             address=address,
+            server=provider.name,
             open_mailbox=mailbox.open,
             captures=self.here.captures,
             observed=Observed(self.here.database),
