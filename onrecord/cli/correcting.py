@@ -10,7 +10,8 @@ import typer
 
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import LIMIT, Identifier, Limit, group
-from onrecord.cli.showing import complain, moment, print_json, print_table
+from onrecord.cli.showing import complain, print_json, print_table
+from onrecord.written import moment
 from store.audit import AuditEntry, audit_entries
 from store.corrections import Corrections
 

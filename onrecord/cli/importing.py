@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from onrecord.cli.opening import Opened
-from onrecord.cli.showing import print_json, visible
+from onrecord.cli.showing import print_json
 from onrecord.contact_import import ContactFile, Counts, Refused, import_contacts
+from onrecord.written import visible
 from store.directory import DirectoryError
 
 __all__ = ["import_file"]

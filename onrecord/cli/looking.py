@@ -12,8 +12,9 @@ import typer
 from engine.decision import Direction
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import LIMIT, TIMES, Identifier, Limit, moment_given
-from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
-from onrecord.cli.telling import decision_value, email_value, nothing_known, tell
+from onrecord.cli.showing import complain, print_json, print_pairs, print_table
+from onrecord.telling import decision_value, email_value, nothing_known, tell
+from onrecord.written import moment, visible
 from store.reading import DecisionRecord, EmailRecord, Explanation, Reading
 
 __all__ = ["decisions", "emails", "explain", "show", "show_explanation"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from engine.secret import Secret
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import group, moment_given
+from onrecord.cli.passwords import PasswordStdin, read_password
 from onrecord.cli.reading_mailboxes import Since, backfill_mailbox, mailbox_backfill, mailbox_log_folder
-from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
-from onrecord.connecting import ConnectError, Connecting, Wanted
+from onrecord.cli.showing import complain, print_json, print_pairs, print_table
+from onrecord.connecting import Connecting, Wanted
+from onrecord.written import moment
 from store.mailbox_state import MailboxState
 from store.mailboxes import MailboxRecord
 
@@ -21,7 +21,6 @@ __all__ = ["mailbox"]
 
 mailbox = group("mailbox", "Connected mailboxes: users' own mailboxes, which onrecord may open.")
 
-MAX_PASSWORD = 4096  # octets; no server takes longer ones
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address whose mailbox it is.")]
 T = TypeVar("T")
@@ -37,9 +36,7 @@ def mailbox_connect(
         str | None, typer.Option(metavar="NAME", help="Where it lies; else the domain of the address says.")
     ] = None,
     login: Annotated[str | None, typer.Option(metavar="LOGIN", help="The login, where it is not the address.")] = None,
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input; else it is asked for.")
-    ] = False,
+    password_stdin: Annotated[bool, PasswordStdin] = False,
     oauth: Annotated[
         str | None,
         typer.Option(metavar="ISSUER", help="Consent by OAuth 2: google, microsoft, or as settings name it."),
@@ -63,7 +60,7 @@ def mailbox_connect(
         raise typer.BadParameter("goes with a password; leave it out, or --oauth", param_hint="--password-stdin")
     if oauth is None and (device or redirect_port):
         raise typer.BadParameter("goes with --oauth ISSUER", param_hint="--device" if device else "--redirect-port")
-    password = _password(from_stdin=password_stdin) if oauth is None else None
+    password = read_password(from_stdin=password_stdin, otherwise=", or --oauth ISSUER") if oauth is None else None
 
     async def connected(connecting: Connecting) -> MailboxRecord:
         if password is not None:
@@ -184,19 +181,6 @@ def _connecting(context: typer.Context, work: Callable[[Connecting, Opened], Awa
             connecting.close()
 
     return with_store(context, main)
-
-
-def _password(*, from_stdin: bool) -> Secret:
-    """The password. Raises `ConnectError`."""
-    if not from_stdin:
-        if not sys.stdin.isatty():
-            raise ConnectError("there is nobody to ask for a password; use --password-stdin, or --oauth ISSUER")
-        return Secret(typer.prompt("Password", hide_input=True, err=True).encode())
-    octets = sys.stdin.buffer.read(MAX_PASSWORD + 1)
-    password = octets.removesuffix(b"\n").removesuffix(b"\r")
-    if not password or len(octets) > MAX_PASSWORD or b"\n" in password:
-        raise ConnectError("standard input holds no password; write it there, on one line")
-    return Secret(password)
 
 
 def _value(record: MailboxRecord, text: str | None = None, *, tried: bool = False) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from onrecord.cli.looking import show_explanation
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
 from onrecord.cli.options import TIMES, moment_given
-from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table, visible
+from onrecord.cli.showing import complain, print_json, print_pairs, print_table
 from onrecord.connecting import ConnectError
 from onrecord.mailbox_reading import Coverage, Waiting, backfill, compare, log_by_hand, make_log_folder, read_mailbox
+from onrecord.written import moment, visible
 from proxy import mailbox_search
 from proxy.message_reader import MessageReader
 from store.coverage import Fates

@@ -10,7 +10,8 @@ import typer
 from engine.directory import Rule
 from onrecord.cli.confirming import Yes
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
-from onrecord.cli.showing import complain, moment, print_json, print_pairs, print_table
+from onrecord.cli.showing import complain, print_json, print_pairs, print_table
+from onrecord.written import moment
 from store.directory import PortalRecord
 from store.recording import DAY
 from store.reevaluation import Preview, Reevaluated, Reevaluation, Would

@@ -7,10 +7,8 @@ are made visible in tables and escaped in JSON.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
@@ -18,27 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["complain", "moment", "print_json", "print_json_stream", "print_pairs", "print_table", "visible"]
+from onrecord.written import UNSAFE, visible
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Controls of C0 (but for tab and line feed), DEL and C1; marks and overrides of direction; surrogates.
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """`text` with everything that could steer a terminal replaced."""
-    return UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def moment(seconds: float | None, *, timespec: str = "seconds") -> str | None:
-    """Unix time as ISO 8601 in UTC; `None` for none, and for what is no time of our calendar."""
-    if seconds is None:
-        return None
-    try:
-        at = EPOCH + timedelta(seconds=seconds)
-    except (OverflowError, ValueError):
-        return None
-    return at.isoformat(timespec=timespec).replace("+00:00", "Z")
+__all__ = ["complain", "print_json", "print_json_stream", "print_pairs", "print_table"]
 
 
 def print_json(value: Any) -> None:

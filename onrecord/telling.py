@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.decision import Outcome
 from engine.explanation import explain
-from onrecord.cli.showing import moment
+from onrecord.written import moment
 from store.reading import DecisionRecord, EmailRecord, Explanation, GapRecord, bare_message_id
 
 __all__ = ["decision_value", "email_value", "nothing_known", "tell"]
