@@ -55,6 +55,8 @@ __all__ = [
     "user_address",
     "waiting",
     "waiting_hash",
+    "web_account",
+    "web_session",
 ]
 
 metadata = MetaData(
@@ -167,6 +169,27 @@ connected_mailbox = Table(  # `secret` is sealed, and opens in its own row only
     Column("observer_at", Float),
     UniqueConstraint("portal", "canonical"),
     sqlite_autoincrement=True,  # no other mailbox gets the id of one that was: secrets are bound to it
+)
+
+web_account = Table(  # who signs in to the pages; without a portal, in all of them
+    "web_account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("login", String(320), nullable=False, unique=True),
+    Column("name", String(200)),
+    Column("portal", ForeignKey("portal.id")),
+    Column("password", String(200), nullable=False),  # an argon2 hash with its parameters
+    Column("created_at", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+web_session = Table(  # by the SHA-256 of the token that the browser has
+    "web_session",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("account", ForeignKey("web_account.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("begun_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
 )
 
 directory_version = Table(

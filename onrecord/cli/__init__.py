@@ -16,6 +16,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from onrecord.cli.admins import admin
 from onrecord.cli.contacts import contact
 from onrecord.cli.correcting import audit, email
 from onrecord.cli.erasing import erase
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for running in (init, serve, check, sandbox):
     app.command()(running)
-for group in (portal, rule, user, contact, never_log, mailbox, email, erase):
+for group in (portal, rule, user, contact, never_log, mailbox, email, erase, admin):
     app.add_typer(group)
 for looking in (emails, show, decisions, explain, audit, preview, reevaluate, coverage, log):
     app.command()(looking)
