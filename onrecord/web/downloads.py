@@ -53,7 +53,8 @@ def download_headers(*, name: str, kind: str) -> dict[str, str]:
 
 def message_headers(*, name: str) -> dict[str, str]:
     """The header fields for the octets of a whole message, such as `message_headers(name=record.subject)`."""
-    return download_headers(name=f"{harmless_name(name[:MAX_READ], unnamed='message')}.eml", kind=PLAIN_TYPE)
+    whole = re.sub(r"[/\\]", "_", name)  # a subject is no path
+    return download_headers(name=f"{harmless_name(whole, unnamed='message')}.eml", kind=PLAIN_TYPE)
 
 
 def harmless_type(kind: str) -> str:
@@ -73,7 +74,7 @@ def harmless_name(name: str, *, unnamed: str = UNNAMED) -> str:
     trimmed = re.sub(r" {2,}", " ", seen).strip(" .")
     if trimmed.startswith(("-", "~")):
         trimmed = "_" + trimmed[1:]
-    if DEVICE.match(trimmed):
+    if DEVICE.match(trimmed) or DEVICE.match(unicodedata.normalize("NFKC", trimmed)):
         trimmed = "_" + trimmed
     return _cut(trimmed) or unnamed
 

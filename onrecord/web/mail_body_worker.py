@@ -117,13 +117,11 @@ class MailBodies:
     async def _start(self) -> asyncio.subprocess.Process:
         """What the process says when it dies may quote the mail and is not kept."""
         return await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-m",
-                "onrecord.web.mail_body_worker",
-                str(self._memory),
-                str(int(self._seconds) + GRACE),
-            ),
+            sys.executable,
+            "-m",
+            "onrecord.web.mail_body_worker",
+            str(self._memory),
+            str(int(self._seconds) + GRACE),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
