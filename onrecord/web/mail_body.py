@@ -44,6 +44,7 @@ MAX_TEXT = 1024 * 1024
 MAX_DOCUMENT = 4 * 1024 * 1024  # characters; HTML may say little and come to much
 MAX_NESTING = 256  # elements in each other; Blink cuts at 512, and each level costs every browser when it lays out
 MAX_LINKS = 1000  # in plain text
+MAX_GROUPS = 2000  # turns of quotation and answer in plain text
 MAX_ADDRESS = 1000  # characters of one of them
 MAX_TRIMMED = 20  # characters of punctuation after one
 
@@ -124,8 +125,7 @@ def text_document(text: str, *, note: str | None = None) -> SafeDocument:
         note = f"{note}; the text is shown in part" if note else "the text is shown in part"
     shown = CONTROLS.sub("\ufffd", text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n"))
     links = _Links()
-    groups = groupby(shown.split("\n"), key=lambda line: line.startswith(">"))
-    body = "".join(_paragraph(list(lines), links, is_quoted=is_quoted) for is_quoted, lines in groups)
+    body = "".join(_paragraph(part, links, is_quoted=is_quoted) for part, is_quoted in _groups(shown))
     return SafeDocument(html=_document(body, TEXT_STYLE), note=note)
 
 
@@ -145,32 +145,38 @@ def _document(body: str, style: str) -> str:
     )
 
 
+def _groups(text: str) -> list[tuple[str, bool]]:
+    """The text in turns of quotation and answer, if they are not more than anybody writes."""
+    lines = groupby(text.split("\n"), key=lambda line: line.startswith(">"))
+    groups = [("\n".join(some), is_quoted) for is_quoted, some in lines]
+    return groups if len(groups) <= MAX_GROUPS else [(text, False)]
+
+
 class _Links:
     """Counts the links of one text."""
 
     def __init__(self) -> None:
         self._left = MAX_LINKS
 
-    def marked(self, line: str) -> Iterator[str]:
-        """`line` as HTML."""
+    def marked(self, text: str) -> Iterator[str]:
+        """`text` as HTML."""
         end = 0
-        for match in TEXT_ADDRESS.finditer(line):
+        for match in TEXT_ADDRESS.finditer(text):
             if not self._left:
                 break
             address = _without_end_of_sentence(match[0])
             if not WEB_ADDRESS.fullmatch(address):
                 continue
             self._left -= 1
-            yield escape(line[end : match.start()])
+            yield escape(text[end : match.start()])
             yield f'<a href="{escape(address)}" target="_blank" rel="{REL}">{escape(address)}</a>'
             end = match.start() + len(address)
-        yield escape(line[end:])
+        yield escape(text[end:])
 
 
-def _paragraph(lines: list[str], links: _Links, *, is_quoted: bool) -> str:
+def _paragraph(text: str, links: _Links, *, is_quoted: bool) -> str:
     kind = ' class="quoted"' if is_quoted else ""
-    content = "\n".join("".join(links.marked(line)) for line in lines)
-    return f'<div{kind} dir="auto">{content}\n</div>'
+    return f'<div{kind} dir="auto">{"".join(links.marked(text))}\n</div>'
 
 
 def _without_end_of_sentence(address: str) -> str:

@@ -51,12 +51,12 @@ class MailBodies:
         Where the HTML cannot be shown it is that of the text, or of the text in the HTML, with a note.
         """
         if not html.strip():
-            return text_document(text)
+            return await asyncio.to_thread(text_document, text)
         try:
             return await self._sanitised(html)
         except NotShown as error:
             note = f"The formatting of this message is not shown: {error}"
-            return text_document(text if text.strip() else html_text(html), note=note)
+            return await asyncio.to_thread(_as_text, html, text, note)
 
     async def close(self) -> None:
         """Ends the process."""
@@ -126,6 +126,10 @@ class MailBodies:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
+
+
+def _as_text(html: str, text: str, note: str) -> SafeDocument:
+    return text_document(text if text.strip() else html_text(html), note=note)
 
 
 def _document(answer: dict[str, Any]) -> SafeDocument:

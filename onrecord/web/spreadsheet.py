@@ -20,14 +20,13 @@ Cell = str | int | float | None
 CONTENT_TYPE = "text/csv; charset=utf-8; header=present"
 # Excel reads UTF-8 as such only behind this mark.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Where a cell begins: at the start, and behind what separates cells for somebody.
-BEGINNING = r"(?:\A|(?<=[;\t\r\n]))"
+BEHIND_SEPARATOR = r"(?<=[;\t\r\n])"  # where a cell begins for somebody, besides the start
 # What some programs drop before they look; tab, CR and LF are no part of it, so that each place is looked at once.
 DROPPED = r"[ \x00-\x08\x0b\x0c\x0e-\x1f\x7f\xa0\u1680\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]*"
 # The wide forms are formulas for spreadsheets in East Asia.
-FORMULA = r"[=+\-@|%\t\r\n＝＋－＠]"
-TO_GUARD = re.compile(rf"{BEGINNING}(?='|{DROPPED}{FORMULA})")
-GUARD = re.compile(rf"{BEGINNING}'")
+FORMULA = r"=+\-@＝＋－＠"
+TO_GUARD = re.compile(rf"\A(?='|{DROPPED}[{FORMULA}\t\r\n])|{BEHIND_SEPARATOR}(?='|{DROPPED}[{FORMULA}])")
+GUARD = re.compile(rf"(?:\A|{BEHIND_SEPARATOR})'")
 
 
 def csv_octets(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[bytes]:
