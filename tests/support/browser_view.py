@@ -18,6 +18,14 @@ __all__ = ["breaches", "elements", "mail_elements", "own_head"]
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 HARMFUL_CSS = re.compile(r"url|\(.*[:/]|expression|@|\\|/\*|position|behaviou?r|binding|var\(|-\d|<", re.IGNORECASE)
+NEVER_TAGS = frozenset((
+    "script", "style", "svg", "math", "iframe", "object", "embed", "form", "input", "button", "select", "textarea",
+    "base", "meta", "link", "video", "audio", "source", "picture", "template", "noscript", "title", "frame", "image",
+))  # fmt: skip
+NEVER_ATTRIBUTES = re.compile(
+    r"on.*|.*src.*|.*action|id|class|name|background|poster|data.*|ping|download|cite|http-equiv|.*:.*|usemap|is|slot",
+    re.IGNORECASE,
+)
 LINK = re.compile(r"https?://\S+|mailto:[^?\s]+", re.IGNORECASE)
 
 
@@ -60,14 +68,10 @@ def _of_element(element: Element) -> Iterator[str]:
         yield "a comment"
         return
     tag = element.tag.removeprefix(XHTML)
-    if tag not in TAGS:
+    if tag not in TAGS or tag in NEVER_TAGS:
         yield f"element {tag}"
     for name, value in element.attrib.items():
-        if name not in ATTRIBUTES["*"] | ATTRIBUTES.get(tag, set()) and (tag, name) not in (
-            ("a", "rel"),
-            ("a", "target"),
-            ("div", "class"),  # of text documents
-        ):
+        if not _may_stand(tag, name, value):
             yield f"attribute {name} of {tag}"
         elif name == "href" and not LINK.fullmatch(value):
             yield f"link {value!r}"
@@ -75,6 +79,14 @@ def _of_element(element: Element) -> Iterator[str]:
             yield from _of_style(value)
     if tag == "a" and any(element.get(name) != value for name, value in LINK_ATTRIBUTES.items()):
         yield "a link without its bounds"
+
+
+def _may_stand(tag: str, name: str, value: str) -> bool:
+    if (tag, name, value) == ("div", "class", "quoted"):  # of text documents
+        return True
+    if tag == "a" and name in LINK_ATTRIBUTES:
+        return True
+    return name in ATTRIBUTES["*"] | ATTRIBUTES.get(tag, set()) and not NEVER_ATTRIBUTES.fullmatch(name)
 
 
 def _of_style(value: str) -> Iterator[str]:

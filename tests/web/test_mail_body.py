@@ -148,6 +148,10 @@ class TestWhatIsKept:
     def test_text_in_elements_that_go_stays(self) -> None:
         assert shown("<form><label>Name</label><o:p>x</o:p></form><main>y</main>") == "Namex" + "y"
 
+    @pytest.mark.parametrize("tag", ("script", "style", "title", "textarea", "noscript", "template", "svg", "iframe"))
+    def test_what_is_no_text_of_the_mail_goes_whole(self, tag: str) -> None:
+        assert shown(f"<p>x</p><{tag}>.a b</{tag}><p>y</p>") == "<p>x</p><p>y</p>"
+
     def test_a_title_on_a_link_goes_for_it_can_lie(self) -> None:
         assert "bank" not in shown('<a href="https://evil.example/" title="https://bank.example/">x</a>')
 
