@@ -25,8 +25,8 @@ from onrecord.web.mail_body import MAX_HTML, NotShown, SafeDocument, safe_docume
 __all__ = ["MailBodies"]
 
 LENGTH = struct.Struct(">I")
-SECONDS = 5.0  # a newsletter of 100 kB takes a hundredth of one
-MEMORY = 512 * 1024 * 1024  # of addresses; the interpreter needs about 50 MiB of it
+SECONDS = 5.0  # a newsletter of 100 kB takes some hundredths of one
+MEMORY = 512 * 1024 * 1024  # of addresses; the interpreter needs about 35 MiB of it
 MAX_WAITING = 32  # mails at once, of which one is worked on; more are shown as text
 MAX_ANSWER = 64 * 1024 * 1024  # octets: `MAX_DOCUMENT` characters in the longest way to write them, and more
 TRIES = 2
