@@ -36,6 +36,7 @@ from onrecord.process import Patient, listen_to_signals, run_loop
 from onrecord.serving import ServingLock
 from onrecord.settings import Settings
 from onrecord.supervisor import Child, supervise
+from onrecord.web.serving import serve_pages
 from proxy.authentication import Authenticator, resolver
 from proxy.capture import Captures
 from proxy.census import Census
@@ -68,6 +69,7 @@ CERTIFICATE_SECONDS = 5.0  # how often the certificate files are looked at
 COLLECT_AFTER = (50_000, 20, 100)
 SWITCH_SECONDS = 0.0002  # the spool's thread must not wait 5 ms for the interpreter
 EXTRA_PATIENCE = 5.0
+WEB = -1  # the place of the sockets of the pages, beside those of relay processes
 OBSERVERS_NICE = 5  # who sends or reads mail waits for a relay, nobody for an observer
 Sockets = list[tuple[socket.socket, ...]]
 
@@ -105,6 +107,8 @@ def serve(
     certificates = Certificates(settings.tls.certificates) if settings.tls.certificates else None
     contexts = {each: client_context(each.ca_file) if each.tls is not Tls.NONE else None for each in settings.provider}
     sockets = _bind(settings)
+    web = settings.web
+    web_sockets = bind(web.address, web.port, shared=False) if web is not None else ()
     settings.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         migrate(settings.database_url)
@@ -125,6 +129,9 @@ def serve(
             for each in row if number != but else ():
                 for one in each:
                     one.close()
+        if but != WEB:
+            for one in web_sockets:
+                one.close()
 
     def relay(number: int) -> Child:
         def run(life: int) -> int:
@@ -149,11 +156,17 @@ def serve(
     def run_observers(life: int) -> int:
         return _run_observers(shared, life)
 
+    def run_web(life: int) -> int:
+        close_sockets(but=WEB)
+        return _run_web(settings, hash_key, web_sockets, life)
+
     relays = [relay(number) for number in range(settings.workers)]
     others = [Child(name="recorder", run=run_recorder, stage=2), *companions]
     if any(each.kind is ProviderKind.IMAP for each in settings.provider):
         others.append(Child(name="observers", run=run_observers, stage=1))
     children = [*relays, *map(apart, others)]
+    if web is not None:
+        children.append(Child(name="web", run=run_web, stage=1))
     with lock:
         log.info("serving", listeners=[f"{each.address}:{each.port}" for each in settings.listener])
         return supervise(children, on_stop=close_sockets, patience=settings.deadlines.drain + EXTRA_PATIENCE)
@@ -252,6 +265,22 @@ def _run_observers(shared: _Shared, life: int) -> int:
         database = await Database.open(shared.settings.database_url, migrate_first=False)
         async with shared.capturing(database) as captures:
             await observe(shared.settings, shared.contexts, database, captures, stop)
+        await database.close()
+
+    return run_loop(main())
+
+
+# -- the process of the pages -----------------------------------------------------------------------------------------
+
+
+def _run_web(settings: Settings, hash_key: bytes, sockets: Sequence[socket.socket], life: int) -> int:
+    os.nice(OBSERVERS_NICE)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        listen_to_signals(stop, asyncio.Event(), life)
+        database = await Database.open(settings.database_url, migrate_first=False)
+        await serve_pages(settings, database, hash_key, sockets, stop)
         await database.close()
 
     return run_loop(main())

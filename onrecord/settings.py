@@ -35,6 +35,7 @@ USUAL_FOLDERS = frozenset(("inbox", "sent", "sent items", "sent messages", "sent
 UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 SIZE = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*")
 HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+ORIGIN = re.compile(r"https://[a-z0-9][a-z0-9.-]{0,252}(?::[0-9]{1,5})?")
 SIZES = {
     "limits": ("command_line", "auth_line", "reply_line", "message", "header_section", "capture_memory"),
     "recorder": ("parse_memory", "max_attachment", "max_text"),
@@ -74,6 +75,21 @@ class DnsSettings(_Section):
     nameservers: tuple[str, ...] = ()
 
 
+class WebSettings(_Section):
+    """The pages: where they are served, and `url` as browsers reach them where a proxy stands before."""
+
+    address: str = "127.0.0.1"
+    port: int = 8480
+    url: str = ""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Those under which browsers may reach the pages; the first is the one to show."""
+        if self.url:
+            return (self.url.rstrip("/"),)
+        return tuple(f"http://{host}:{self.port}" for host in ("localhost", "127.0.0.1", "[::1]"))
+
+
 class LogSettings(_Section):
     """How the program reports."""
 
@@ -106,6 +122,7 @@ class Settings(BaseSettings):
     dns: DnsSettings = DnsSettings()
     notices: NoticeOptions = NoticeOptions()
     log: LogSettings = LogSettings()
+    web: WebSettings | None = None
     oauth: dict[str, Issuer] = {}
     provider: tuple[Provider, ...] = ()
     listener: tuple[Listener, ...] = ()
@@ -252,6 +269,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
         "dns": DnsSettings.model_fields,
         "notices": asdict(NoticeOptions()),
         "log": LogSettings.model_fields,
+        "web": WebSettings.model_fields,
         "oauth": Issuer.model_fields,
         "tls": TlsSettings.model_fields,
         "certificates": [each.name for each in fields(CertificatePair)],
@@ -316,6 +334,7 @@ def _check(settings: Settings) -> None:
     troubles = [
         *_check_general(settings),
         *_check_notices(settings),
+        *_check_web(settings.web),
         *_check_issuers(settings),
         *_check_providers(settings),
         *_check_listeners(settings),
@@ -374,6 +393,22 @@ def _check_notices(settings: Settings) -> list[str]:
         troubles.append(f"notices.sender = {notices.sender!r}: is no address; write the one that notices come from")
     if (notices.username is None) != (notices.password_file is None):
         troubles.append("notices.username: goes with notices.password_file; set both, or none to send without a login")
+    return troubles
+
+
+def _check_web(web: WebSettings | None) -> list[str]:
+    if web is None:
+        return []
+    troubles = []
+    if not _is_loopback(web.address):
+        troubles.append(
+            f"web.address = {web.address!r}: only on a loopback address; let a proxy with TLS stand before it, and "
+            "name its address in web.url"
+        )
+    if not 0 < web.port < 65536:
+        troubles.append(f"web.port = {web.port!r}: is no port; ports are 1 to 65535")
+    if web.url and ORIGIN.fullmatch(web.url.rstrip("/")) is None:
+        troubles.append(f"web.url = {web.url!r}: write an address such as https://onrecord.example.com, without a path")
     return troubles
 
 

@@ -16,7 +16,7 @@ from store.database import slices
 from store.directory_record import ContactRecord, DirectoryError, PortalRecord, checked_address, checked_name
 from store.hashes import keyed_hash
 
-__all__ = ["contacts_behind", "find_contact", "find_erased", "forget_erased", "insert_contact"]
+__all__ = ["contacts_behind", "contacts_like", "find_contact", "find_erased", "forget_erased", "insert_contact"]
 
 
 async def contacts_behind(
@@ -25,6 +25,19 @@ async def contacts_behind(
     """Contacts in order of creation, from behind the id `after`."""
     wanted = select(schema.contact).where(schema.contact.c.portal == home.id, schema.contact.c.id > after)
     rows = (await connection.execute(wanted.order_by(schema.contact.c.id).limit(limit))).all()
+    return await _contact_records(connection, home, rows)
+
+
+async def contacts_like(connection: AsyncConnection, home: PortalRecord, text: str, limit: int) -> list[ContactRecord]:
+    """Contacts with `text` in the name or an address, by their primary address; at most `limit`."""
+    table, addresses = schema.contact, schema.contact_address
+    mine = select(addresses.c.contact).where(
+        addresses.c.portal == home.id, addresses.c.written.icontains(text.strip(), autoescape=True)
+    )
+    wanted = select(table).where(
+        table.c.portal == home.id, table.c.id.in_(mine) | table.c.name.icontains(text.strip(), autoescape=True)
+    )
+    rows = (await connection.execute(wanted.order_by(table.c.primary_address).limit(limit))).all()
     return await _contact_records(connection, home, rows)
 
 

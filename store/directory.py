@@ -24,7 +24,7 @@ from engine.directory import Rule
 from store import schema
 from store.audit import note_change
 from store.capture_address import capture_bell, rotated
-from store.contact_rows import contacts_behind, find_contact, find_erased, forget_erased, insert_contact
+from store.contact_rows import contacts_behind, contacts_like, find_contact, find_erased, forget_erased, insert_contact
 from store.database import Database
 from store.directory_record import (
     ContactRecord,
@@ -239,6 +239,12 @@ class Directory:
         home = await self.portal(portal)
         async with self._database.read() as connection:
             return await contacts_behind(connection, home, after, limit)
+
+    async def contacts_like(self, portal: str | None, text: str, *, limit: int) -> list[ContactRecord]:
+        """Contacts with `text` in the name or an address, by their primary address."""
+        home = await self.portal(portal)
+        async with self._database.read() as connection:
+            return await contacts_like(connection, home, text, limit)
 
     async def contact(self, portal: str | None, address: str) -> ContactRecord:
         """The contact with that address. Raises `DirectoryError`."""

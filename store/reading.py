@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zstandard
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.address import canonical
@@ -136,9 +136,13 @@ class Reading:
         user: int | None = None,
         direction: str | None = None,
         since: float | None = None,
+        before: tuple[float, int] | None = None,
+        thread: int | None = None,
         limit: int | None = None,
     ) -> list[EmailRecord]:
-        """The emails of a portal, the last captured first. `contact` and `user` are ids."""
+        """The emails of a portal, the last captured first. `contact` and `user` are ids; `before` is the `at` and
+        the id of the last one of the page before.
+        """
         table, linked = schema.email, schema.email_contact
         wanted = _email_query().where(table.c.portal == portal)
         if contact is not None:
@@ -150,6 +154,10 @@ class Reading:
             wanted = wanted.where(table.c.direction == direction)
         if since is not None:
             wanted = wanted.where(table.c.at >= since)
+        if before is not None:
+            wanted = wanted.where(tuple_(table.c.at, table.c.id) < before)
+        if thread is not None:
+            wanted = wanted.where(table.c.thread == thread)
         async with self._database.read() as connection:
             rows = (await connection.execute(wanted.order_by(table.c.at.desc(), table.c.id.desc()).limit(limit))).all()
             return await _email_records(connection, rows)

@@ -21,13 +21,14 @@ from onrecord.process import listen_to_signals
 from onrecord.sandbox.guide import guide
 from onrecord.sandbox.ports import Ports
 from onrecord.sandbox.provider import Provider
-from onrecord.sandbox.sample import addresses, connect, fill
+from onrecord.sandbox.sample import addresses, connect, fill, open_pages
 from onrecord.settings import Settings, SettingsError, load
 from onrecord.supervisor import Child
 from store.database import Database
 from store.directory import Directory
 from store.mailboxes import Mailboxes
 from store.sealing import Sealer
+from store.web_accounts import WebAccounts
 
 __all__ = ["run_sandbox"]
 
@@ -72,6 +73,7 @@ async def _fill(settings: Settings) -> None:
     database = await Database.open(settings.database_url)
     directory = Directory(database, settings.bell)
     await fill(directory)
+    await open_pages(WebAccounts(database, who="sandbox"))
     await connect(directory, Mailboxes(database, Sealer(settings.key_ring().read)))
     await database.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onrecord.sandbox.ports import Ports
 from onrecord.sandbox.provider import PASSWORD
-from onrecord.sandbox.sample import CONTACTS, PORTAL, USERS
+from onrecord.sandbox.sample import ADMIN, ADMIN_PASSWORD, CONTACTS, PORTAL, USERS
 
 __all__ = ["guide"]
 
@@ -18,6 +18,9 @@ def guide(folder: Path, ports: Ports) -> str:
     authority, submission = folder / "certs/ca.pem", ports.starttls
     return f"""\
 onrecord sandbox: everything on 127.0.0.1, portal {PORTAL}, rule "all"
+
+In the browser: http://localhost:{ports.web}
+  sign in as {ADMIN}, password {ADMIN_PASSWORD}
 
 Mail clients point here
   {ports.starttls:<6} submission, STARTTLS

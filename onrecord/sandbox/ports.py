@@ -12,6 +12,9 @@ SETTINGS = """\
 # Written by `onrecord sandbox` for ports from {base}, IMAP too; written anew when it is started with other ports.
 hostname = "localhost"
 
+[web]
+port = {web}
+
 [tls]
 certificates = [{{ certificate = "certs/server.pem", key = "keys/server.key" }}]
 
@@ -89,6 +92,11 @@ class Ports:
         """IMAP with implicit TLS."""
         return self.base + 93
 
+    @property
+    def web(self) -> int:
+        """The pages."""
+        return self.base + 80
+
     def settings(self) -> str:
         """The settings file."""
         return SETTINGS.format(
@@ -98,6 +106,7 @@ class Ports:
             imap=self.imap,
             starttls=self.starttls,
             implicit=self.implicit,
+            web=self.web,
             imap_starttls=self.imap_starttls,
             imap_implicit=self.imap_implicit,
         )

@@ -8,13 +8,16 @@ from engine.directory import Rule
 from engine.secret import Secret
 from onrecord.sandbox.ports import IMAP_PROVIDER
 from onrecord.sandbox.provider import PASSWORD
+from onrecord.web.passwords import hashed
 from store.directory import Directory
 from store.mailbox_secret import Password
 from store.mailboxes import Mailboxes, NewMailbox
+from store.web_accounts import WebAccounts
 
-__all__ = ["CONTACTS", "PORTAL", "USERS", "addresses", "connect", "fill"]
+__all__ = ["ADMIN", "ADMIN_PASSWORD", "CONTACTS", "PORTAL", "USERS", "addresses", "connect", "fill", "open_pages"]
 
 PORTAL = "P1"
+ADMIN, ADMIN_PASSWORD = "admin", "sandbox sandbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +114,9 @@ async def connect(directory: Directory, mailboxes: Mailboxes) -> None:
                 secret=Password(Secret(PASSWORD.encode())),
             )
             await mailboxes.connect(directory, home, await directory.user(PORTAL, each.account), new)
+
+
+async def open_pages(accounts: WebAccounts) -> None:
+    """Makes the administrator of the sandbox, unless somebody signs in already."""
+    if not await accounts.accounts():
+        await accounts.add(ADMIN, hashed(Secret(ADMIN_PASSWORD.encode())))
