@@ -10,7 +10,9 @@ from email.utils import parsedate_to_datetime
 from engine.address import canonical
 from engine.message import REPLY_WORDS, Message
 
-__all__ = ["date_of", "essence", "header_print", "id_key", "keys", "normalised_subject", "submitted_key"]
+__all__ = [
+    "bearing_key", "date_of", "essence", "header_print", "id_key", "keys", "normalised_subject", "submitted_key",
+]  # fmt: skip
 
 FORWARD_WORDS = "fwd?|wg|tr|rv|enc|vl|doorst|pd|i"
 MARKS = re.compile(rf"^(?:(?:{REPLY_WORDS}|{FORWARD_WORDS})(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
@@ -67,6 +69,14 @@ def submitted_key(print_: str, message_id: str = "") -> str:
     elsewhere may have got another id on their way.
     """
     return _hash("submitted", print_, message_id) if message_id else _hash("submitted", print_)
+
+
+def bearing_key(print_: str, message_id: str) -> str:
+    """The key that says that a copy with this fingerprint bears this id, though none was submitted like that.
+
+    Where the record of two messages is parted, it tells whose the fingerprint of an altered copy is.
+    """
+    return _hash("bearing", print_, message_id)
 
 
 def normalised_subject(subject: str) -> str:

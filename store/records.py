@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.alias import ids_named
 from engine.decision import Attribution, ContactRef, Decision, Flag, Reason, Source
-from engine.fingerprint import id_key, submitted_key
+from engine.fingerprint import bearing_key, id_key, submitted_key
 from store import schema
 from store.database import insert_in_order, slices
 from store.forgetting import forget_content, forget_unused
@@ -73,11 +73,12 @@ class Logged:
     keys: tuple[str, ...] = field(init=False)
     submitted: str | None = None
     own: str | None = None
-    is_twin: bool = False
+    bearing: str | None = None
+    is_again: bool = False
 
     def __post_init__(self) -> None:
         """`ids` are its own and those that the next hop gave it; `keys` tell copies of it by any of them, `submitted`
-        that it was submitted under an id of its own, `own` under which.
+        that it was submitted under an id of its own, `own` under which. `bearing` is of what was not submitted.
         """
         facts, parsed = self.settled.entry.facts, self.parsed
         given = ids_named(facts.get("reply") or "", facts.get("host") or "")
@@ -85,16 +86,25 @@ class Logged:
         of = parsed["essence"]
         more = (id_key(each, of) for each in given) if of else ()
         self.keys = tuple(dict.fromkeys((*parsed["keys"], *more)))
-        if facts["source"] == Source.RELAY and parsed["message_id"] and len(parsed["keys"]) > 1:
+        if not parsed["message_id"] or len(parsed["keys"]) == 1:
+            return
+        if facts["source"] == Source.RELAY:
             self.submitted = submitted_key(parsed["keys"][0])
             self.own = submitted_key(parsed["keys"][0], parsed["message_id"])
+        else:
+            self.bearing = bearing_key(parsed["keys"][0], parsed["message_id"])
 
     @property
-    def all_keys(self) -> tuple[str, ...]:
+    def telling_keys(self) -> tuple[str, ...]:
         """`keys`, and what tells a submission."""
         if self.submitted is None or self.own is None:
             return self.keys
         return (*self.keys, self.submitted, self.own)
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """All that its record is to have."""
+        return self.telling_keys if self.bearing is None else (*self.telling_keys, self.bearing)
 
     def stands_alone(self) -> None:
         """Messages with its fingerprint were submitted: only its id tells which of them it is."""
@@ -140,25 +150,21 @@ class Records:
         later: list[Logged] = []
         for each in logged:
             portal = each.decision.portal
-            is_known = (portal, each.own or "") in known
-            each.is_twin = not is_known and (portal, each.submitted or "") in known
-            if is_known or each.is_twin:
+            each.is_again = (portal, each.own or "") in known or (portal, each.submitted or "") in known
+            if each.is_again:
                 each.stands_alone()
             (later if any((portal, key) in known for key in each.keys) else fresh).append(each)
             known.update((portal, key) for key in each.all_keys)
         await self._insert(connection, fresh)
         await self._insert_captures(connection, fresh)
-        moved: dict[int, int] = {}
         touched: set[int] = set()
         for each in later:
-            parted = await self._part(connection, each, logged) if each.is_twin else set()
-            touched |= parted
-            if not parted:
-                moved |= await self._join(connection, each)
+            if each.is_again:
+                touched |= await self._part(connection, each, logged)
+            moved = await self._join(connection, each)
+            for one in logged if moved else ():
+                one.email = moved.get(one.email, one.email)
             await self._insert_captures(connection, [each])
-        for each in logged:
-            while each.email in moved:
-                each.email = moved[each.email]
         await self._flag_reused_ids(connection, logged)
         return {each.email for each in later} | touched
 
@@ -294,18 +300,41 @@ class Records:
         return len((await connection.scalars(submitted.distinct())).all()) > 1
 
     async def _part(self, connection: AsyncConnection, each: Logged, logged: Sequence[Logged]) -> set[int]:
-        """A record of its own for a submission whose copies, which came before it, were taken for those of its twin.
+        """Takes copies of a submission, which came before it, from records of its twins, for which they were taken.
 
         The records that this changed: none where no copy was.
         """
+        table, portal = schema.email_key, each.decision.portal
+        twins = [one for one in await self._known(connection, each) if await self._is_twin(connection, each, one)]
+        if not twins:
+            return set()
+        own = select(table.c.email).where(table.c.portal == portal, table.c.key == each.own)
+        email = await connection.scalar(own)
+        if email is None:
+            await self._insert(connection, [each])
+        else:
+            each.email = email
+        for twin in twins:
+            await self._take_copies(connection, each, twin, logged)
+        return {*twins, each.email}
+
+    async def _is_twin(self, connection: AsyncConnection, each: Logged, email: int) -> bool:
+        """Whether the record is of the same words, submitted under another id."""
+        ids = await _ids_of(connection, email) - set(each.ids)
+        owns = {submitted_key(each.parsed["keys"][0], one) for one in ids}
+        return bool(ids) and not owns.isdisjoint(await _keys_of(connection, email))
+
+    async def _take_copies(
+        self, connection: AsyncConnection, each: Logged, twin: int, logged: Sequence[Logged]
+    ) -> None:
+        """Gives to the record of `each` what that of its twin has from copies that bear an id of `each`."""
         table, named, decision = schema.email_key, schema.email_id, schema.decision
         portal = each.decision.portal
-        mine = (table.c.portal == portal) & table.c.key.in_(each.keys)
-        twins = select(table.c.email).where(table.c.portal == portal, table.c.key == each.submitted)
-        twin = await connection.scalar(select(table.c.email).where(mine, table.c.email.in_(twins)))
-        if twin is None:
-            return set()
-        await self._insert(connection, [each])
+        keys = await _keys_of(connection, twin)
+        ours, theirs = set(each.ids), await _ids_of(connection, twin) - set(each.ids)
+        taken = (keys & set(each.keys)) | {bearing_key(key, one) for key in keys for one in ours}
+        taken |= {key for key in keys if _bears(keys, key, ours) and not _bears(keys, key, theirs)}
+        mine = (table.c.portal == portal) & (table.c.email == twin) & table.c.key.in_(taken & keys)
         await connection.execute(update(table).where(mine).values(email=each.email))
         hashes = [keyed_hash(self._hash_key, one) for one in each.ids]
         await connection.execute(delete(named).where(named.c.email == twin, named.c.hash.in_(hashes)))
@@ -317,11 +346,10 @@ class Records:
                 one.email = each.email
                 found[one.settled.entry.key] = one.decision
         for other in (decision, schema.capture):
-            theirs = (other.c.portal == portal) & (other.c.email == twin) & other.c.key.in_(found)
-            await connection.execute(update(other).where(theirs).values(email=each.email))
+            moving = (other.c.portal == portal) & (other.c.email == twin) & other.c.key.in_(found)
+            await connection.execute(update(other).where(moving).values(email=each.email))
         for before in found.values():
             await self.withdraw(connection, twin, before)
-        return {twin, each.email}
 
     async def _flag_reused_ids(self, connection: AsyncConnection, logged: Sequence[Logged]) -> None:
         """One id on several messages: all of them say so (rules.md 6.1)."""
@@ -367,12 +395,29 @@ def _key_rows(each: Logged) -> list[dict[str, Any]]:
 
 async def _known_keys(connection: AsyncConnection, logged: Sequence[Logged]) -> set[tuple[int, str]]:
     table = schema.email_key
-    wanted = {(each.decision.portal, key) for each in logged for key in each.all_keys}
+    wanted = {(each.decision.portal, key) for each in logged for key in each.telling_keys}
     known: set[tuple[int, str]] = set()
     for some in slices(wanted):
         found = select(table.c.portal, table.c.key).where(tuple_(table.c.portal, table.c.key).in_(some))
         known.update((portal, key) for portal, key in await connection.execute(found))
     return known
+
+
+async def _keys_of(connection: AsyncConnection, email: int) -> set[str]:
+    table = schema.email_key
+    return set((await connection.scalars(select(table.c.key).where(table.c.email == email))).all())
+
+
+async def _ids_of(connection: AsyncConnection, email: int) -> set[str]:
+    """The ids the record is known by, as they are written."""
+    table = schema.email_id
+    wanted = select(table.c.msg_id).where(table.c.email == email, table.c.msg_id.is_not(None))
+    return {each for each in (await connection.scalars(wanted)).all() if each is not None}
+
+
+def _bears(keys: set[str], print_: str, ids: Iterable[str]) -> bool:
+    """Whether copies with the fingerprint bore one of the ids, by what `keys` say."""
+    return any(not keys.isdisjoint((bearing_key(print_, one), submitted_key(print_, one))) for one in ids)
 
 
 async def _upsert(connection: AsyncConnection, table: Any, rows: list[dict[str, Any]]) -> None:

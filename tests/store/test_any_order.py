@@ -77,12 +77,22 @@ class Mail:
         return f"{self.number}@twin.example"
 
     @property
+    def third_id(self) -> str:
+        """Under which they are submitted for the third time."""
+        return f"{self.number}@third.example"
+
+    @property
     def shared_keys(self) -> set[str]:
-        """What both have, and only the record that was made first keeps: the fingerprint, and that it was submitted."""
-        if not any("twin" in each for each in self.copies):
+        """What they all have, and only one of their records keeps, which is the one that was made first if nobody can
+        tell: the fingerprints, and that the words were submitted.
+        """
+        if not any(each.startswith(("twin", "third")) for each in self.copies):
             return set()
-        print_ = parse(self.content(), lambda *part: None, ParseLimits())["keys"][0]
-        return {print_, submitted_key(print_)}
+        prints = [
+            parse(self.content(footer=footer), lambda *part: None, ParseLimits())["keys"][0] for footer in (False, True)
+        ]
+        ids = {each.removesuffix("footer").strip() for each in self.copies if each.endswith("footer")}
+        return {prints[0], submitted_key(prints[0])} | ({prints[1]} if len(ids) > 1 else set())
 
     def entries(self) -> Iterable[Entry]:
         for place, copy in enumerate(self.copies):
@@ -121,20 +131,51 @@ class Mail:
                     yield entry(key, content, login=self.author, to=self.to, captures=[BCC], at=at)
                 case "twin seen":
                     yield seen_in(box, key, self.content(id_=self.twin_id), at=at)
+                case "twin footer":
+                    yield seen_in(box, key, self.content(id_=self.twin_id, footer=True), at=at)
+                case "third":
+                    yield entry(key, self.content(id_=self.third_id), login=self.author, to=self.to, at=at)
+                case "third seen":
+                    yield seen_in(box, key, self.content(id_=self.third_id), at=at)
+                case "third footer":
+                    yield seen_in(box, key, self.content(id_=self.third_id, footer=True), at=at)
                 case "bare":
                     yield seen_in(box, key, self.content(id_=None), at=at)
 
 
+SUBMITTED = {"relay", "named", "hidden", "bcc", "only bcc", "twin", "twin bcc", "third"}
 OF_USERS = (
     "relay", "named", "hidden", "bcc", "only bcc", "seen", "by hand", "by hand of bob", "rewritten", "footer",
     "named footer", "bare",
 )  # fmt: skip
-# Copies of words that were submitted twice bear the id of one of the two. Of one that does not, nobody can tell which
-# of them it is of (rules.md 6.2).
-OF_TWINS = ("relay", "hidden", "bcc", "only bcc", "seen", "by hand", "footer", "twin", "twin bcc", "twin seen")
+# Copies of words that were submitted twice bear the id of one of them. Of one that does not, nobody can tell which of
+# them it is of (rules.md 6.2).
+OF_TWINS = (
+    "relay", "hidden", "bcc", "only bcc", "seen", "by hand", "footer", "twin", "twin bcc", "twin seen", "twin footer",
+    "third", "third seen", "third footer",
+)  # fmt: skip
+# Known as copies of one of them once the next hop has named the other id.
+OF_NAMED_TWINS = (*OF_TWINS, "named", "rewritten", "named footer")
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # to shrink a conversation takes longer than to read it
 UNHEEDED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 OF_OTHERS = ("seen", "seen by bob", "by hand", "by hand of bob", "rewritten", "footer", "bare")
+
+
+def submission_of(copy: str) -> str:
+    """Whose copy it is, of words that are submitted several times."""
+    return copy.split()[0] if copy.startswith(("twin", "third")) else "first"
+
+
+@st.composite
+def twins(draw: st.DrawFn) -> list[str]:
+    """Copies of words that are submitted several times; where they are, of none that never was."""
+    if draw(st.booleans()):
+        more = draw(st.lists(st.sampled_from(OF_NAMED_TWINS), min_size=1, max_size=5))
+        copies = draw(st.permutations(["named", *more]))
+    else:
+        copies = draw(st.lists(st.sampled_from(OF_TWINS), min_size=2, max_size=6))
+    submitted = {submission_of(each) for each in copies if each in SUBMITTED}
+    return [each for each in copies if len(submitted) < 2 or submission_of(each) in submitted]
 
 
 @st.composite
@@ -147,7 +188,7 @@ def conversations(draw: st.DrawFn) -> list[Mail]:
             known = OF_USERS if STRANGER not in to else [each for each in OF_USERS if "bcc" not in each]
             copies = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
             if STRANGER not in to and draw(st.booleans()):
-                copies = draw(st.lists(st.sampled_from(OF_TWINS), min_size=2, max_size=4))
+                copies = draw(twins())
             elif draw(st.booleans()):
                 to = [*(each for each in to if each != STRANGER), MADE]
                 copies = draw(st.lists(st.sampled_from(("bcc", "only bcc")), min_size=1, max_size=3))
@@ -193,6 +234,29 @@ def test_any_order_and_any_batches_give_the_same_log(
     places = [*order, *again]
     batches = [[entries[each] for each in some] for some in _cut(places, cuts)]
     assert asyncio.run(_log_of(templates[rule], batches, shared)) == first
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        pytest.param(("relay", "twin bcc", "seen", "footer"), id="an altered copy of the second"),
+        pytest.param(("relay", "twin", "twin footer", "footer"), id="altered copies of both"),
+        pytest.param(("third", "twin", "relay", "third footer", "twin footer"), id="altered copies of two of three"),
+        pytest.param(("relay", "named", "twin", "rewritten"), id="one submission seen twice, its other id told later"),
+        pytest.param(("named", "twin", "named footer", "seen"), id="an altered copy that bears the other id"),
+    ],
+)
+def test_copies_of_the_same_words_submitted_twice_part_in_any_order(
+    templates: dict[Rule, Path], copies: tuple[str, ...]
+) -> None:
+    mail = Mail(0, "bob@acme.example", ("lee@cust.example",), (), False, copies)
+    entries = list(mail.entries())
+    first = asyncio.run(_log_of(templates[Rule.ALL], [[each] for each in entries], mail.shared_keys))
+    assert len(first["emails"]) == len({submission_of(each) for each in copies if each in SUBMITTED})
+    for number, order in enumerate(itertools.permutations(entries)):
+        batches = [order] if number % 3 == 0 else [[each] for each in order]
+        log = asyncio.run(_log_of(templates[Rule.ALL], batches, mail.shared_keys))
+        assert log == first, [each.key for each in order]
 
 
 def _cut(values: Sequence[int], cuts: Iterable[int]) -> list[Sequence[int]]:
