@@ -60,6 +60,15 @@ class MessageReader:
         else:
             await self._take_body(fetched, sighting)
 
+    async def whole(self, fetched: Fetched) -> bytes | None:
+        """All of a message, in memory; `None` when it is gone, or larger than what is kept."""
+        limit = self.messages.captures.limits.message
+        if fetched.size > limit:
+            return None
+        content = bytearray()
+        body = await self.client.ask(Body(fetched.uid, content.extend, limit))
+        return bytes(content) if body.is_whole else None
+
     async def _take_body(self, fetched: Fetched, sighting: MailboxSighting) -> None:
         content = self.messages.content()
         try:

@@ -3,7 +3,8 @@
 What is kept of a skipped message is its decision and keyed hashes. Contacts made since are found by the hashes of their
 addresses, and what a message answers by the hashes of ids. The message itself is not kept, so a decision that would be
 another one today can be carried out only where the content is at hand: in a record of the log that has the same id, or
-in a message that still waits for its parent. Records of the log get the contacts made since.
+in a message that still waits for its parent. For others somebody must find the message again, and let it wait.
+Records of the log get the contacts made since.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ PAGE = 500  # decisions carried out in one transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Would:
-    """A skipped message that today's rules log. `hashes` are its keyed hashes: of its ids, and of outside addresses."""
+    """A skipped message that today's rules log, or may log: then `user` may be unknown.
+
+    `hashes` are its keyed hashes: of its ids, and of outside addresses.
+    """
 
     decision: int
     key: str
@@ -42,8 +46,14 @@ class Would:
     value: Decision
     reason: Reason
     contacts: tuple[Contact, ...]
-    user: User
+    user: User | None
     hashes: frozenset[str]
+
+    @property
+    def account(self) -> str | None:
+        """Of its user."""
+        known = self.value.user.address if self.value.user is not None else None
+        return self.user.account if self.user is not None else known
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +61,7 @@ class Preview:
     """What a rule does to the kept decisions. `would` are those that were skipped and would be logged.
 
     `later` are contacts that records of the log would have besides. `contacts` and `users` count, by address, all
-    messages that would be logged, those in the log included.
+    messages that would be logged, those in the log included. `untold` are the `unknown`, which only the message tells.
     """
 
     decisions: int = 0
@@ -59,6 +69,7 @@ class Preview:
     no_longer: int = 0
     unknown: int = 0
     would: list[Would] = field(default_factory=list)
+    untold: list[Would] = field(default_factory=list)
     later: list[LaterContact] = field(default_factory=list)
     contacts: Counter[str] = field(default_factory=Counter)
     users: Counter[str] = field(default_factory=Counter)
@@ -69,16 +80,18 @@ class Reevaluated:
     """What was carried out: `recorded` joined a record that is in the log, `woken` are decided by the recorder again.
 
     `extended` is how many contacts records of the log have got. `missing` cannot be logged: their content is not kept.
+    `mailboxes` are those that messages were fetched from, by decision.
     """
 
     recorded: list[tuple[Would, int]] = field(default_factory=list)
     woken: list[Would] = field(default_factory=list)
     missing: list[Would] = field(default_factory=list)
     extended: int = 0
+    mailboxes: dict[int, str] = field(default_factory=dict)
 
 
 class Reevaluation:
-    """Judges the kept decisions of a portal. Both methods raise `StoreUnavailable`."""
+    """Judges the kept decisions of a portal. All methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, directory: Directory, hash_key: bytes) -> None:
         self._database = database
@@ -125,6 +138,41 @@ class Reevaluation:
                     done.extended += await self._extend(connection, home, each)
         return done
 
+    async def are_due(self, home: PortalRecord, some: Sequence[Would]) -> int:
+        """How many of these the recorder has yet to decide again."""
+        table, number = schema.waiting, 0
+        async with self._database.read() as connection:
+            for keys in slices({each.key for each in some}):
+                mine = (table.c.portal == home.id) & table.c.key.in_(keys) & table.c.is_due.is_(True)
+                number += len((await connection.scalars(select(table.c.id).where(mine))).all())
+        return number
+
+    async def take_up(self, home: PortalRecord, found: Mapping[str, Would], done: Reevaluated) -> None:
+        """Adds to `done` what became of messages that were found again and waited, by their decisions' keys.
+
+        A decision that was made again has another row than before.
+        """
+        table, waiting = schema.decision, schema.waiting
+        async with self._directory.change() as connection:
+            for keys in slices(found):
+                due = (waiting.c.portal == home.id) & waiting.c.key.in_(keys) & waiting.c.is_due.is_(True)
+                waits = set((await connection.scalars(select(waiting.c.key).where(due))).all())
+                wanted = select(table.c.key, table.c.reason, table.c.email, table.c.value)
+                mine = (table.c.portal == home.id) & table.c.key.in_(keys)
+                for row in await connection.execute(wanted.where(mine)):
+                    would = found[row.key]
+                    decision = Decision.from_json(row.value)
+                    if row.key in waits:
+                        done.woken.append(would)
+                    elif row.email is None:
+                        done.missing.append(would)
+                    else:
+                        logged = {each.id for each in decision.contacts}
+                        contacts = tuple(each for each in would.contacts if each.id in logged)
+                        done.recorded.append((replace(would, value=decision, contacts=contacts), row.email))
+                        after = {"contacts": [each.address for each in decision.contacts], "reason": row.reason}
+                        await self._note(connection, home, would, row.email, after)
+
     async def _extend(self, connection: AsyncConnection, home: PortalRecord, later: LaterContact) -> int:
         """Links a record with a contact made since, unless it is by now; how many links that made."""
         adding = upsert(schema.email_contact).values(
@@ -147,17 +195,19 @@ class Reevaluation:
         for each in fresh:
             await connection.execute(linked.insert().values(email=email, contact=each.id, bcc=False, is_unlinked=False))
         after = {"contacts": [each.primary for each in fresh], "reason": decision.reason}
+        await self._note(connection, home, would, email, after)
+
+    async def _note(
+        self, connection: AsyncConnection, home: PortalRecord, would: Would, email: int, after: dict[str, Any]
+    ) -> None:
+        before = {"reason": would.value.reason}
         await self._directory.note(
-            connection,
-            home.id,
-            "email.reevaluate",
-            f"email {email}",
-            before={"reason": would.value.reason},
-            after=after,
+            connection, home.id, "email.reevaluate", f"email {email}", before=before, after=after
         )
 
 
 def _as_logged(would: Would) -> Decision:
+    assert would.user is not None
     is_incoming = would.value.direction is Direction.INCOMING
     return replace(
         would.value,
@@ -186,26 +236,26 @@ def _judge(
     )
     verdict, contacts = reconsider(kept, portal)
     is_logged = decision.outcome is Outcome.LOG
+    would = Would(
+        decision=row.id,
+        key=row.key,
+        at=row.at,
+        value=decision,
+        reason=_reason(kept),
+        contacts=contacts,
+        user=user,
+        hashes=hashes,
+    )
     if verdict is Verdict.UNKNOWN:
         preview.unknown += 1
+        preview.untold.append(would)
     elif verdict is Verdict.LOG:
         preview.logged += is_logged
         preview.contacts.update(each.primary for each in contacts)
         if user is not None:
             preview.users[user.account] += 1
         if not is_logged and user is not None:
-            preview.would.append(
-                Would(
-                    decision=row.id,
-                    key=row.key,
-                    at=row.at,
-                    value=decision,
-                    reason=_reason(kept),
-                    contacts=contacts,
-                    user=user,
-                    hashes=hashes,
-                )
-            )
+            preview.would.append(would)
     elif is_logged:
         preview.no_longer += 1
 

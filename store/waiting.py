@@ -6,7 +6,9 @@ erased when the answer is no.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,22 @@ class Waiting:
         rows = [{"portal": portal, "hash": each, "waiting": found} for each in sorted(set(hashes))]
         if rows:
             await connection.execute(insert(names), rows)
+
+    async def hand_over(self, portal: int, entry: Entry) -> None:
+        """Lets an entry be decided again whose content was gone and is found. Raises `StoreUnavailable` and `OSError`.
+
+        It waits before its content is kept, since content that nothing waits with is erased, and is due only then. What
+        it answers may be handed over after it, so its time begins now.
+        """
+        table = schema.waiting
+        mine = (table.c.portal == portal) & (table.c.key == entry.key)
+        async with self._database.write() as connection:
+            await self.add(connection, portal, entry, ())
+            until = time.time() + self._seconds
+            await connection.execute(update(table).where(mine).values(until=until))
+        await asyncio.to_thread(self.keep_content, entry)
+        async with self._database.write() as connection:
+            await connection.execute(update(table).where(mine).values(is_due=True))
 
     async def wake(self, connection: AsyncConnection, names: Iterable[tuple[int, str]]) -> None:
         """Something with one of these hashes was recorded: whoever waits for it is due."""

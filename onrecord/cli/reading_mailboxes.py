@@ -29,7 +29,7 @@ from store.reading import Explanation, Reading, bare_message_id
 from store.recording import DAY
 from store.sealing import Sealer
 
-__all__ = ["Since", "backfill_mailbox", "coverage", "log", "mailbox_backfill", "mailbox_log_folder"]
+__all__ = ["Since", "backfill_mailbox", "coverage", "log", "mailbox_backfill", "mailbox_log_folder", "reading_progress"]
 
 T = TypeVar("T")
 Since = typer.Option(metavar="TIME", help=f"What came since: {TIMES}.")
@@ -130,7 +130,7 @@ async def _mailboxes_of(opened: Opened, home: PortalRecord, user: str) -> tuple[
 
 async def backfill_mailbox(opened: Opened, record: MailboxRecord, start: float) -> Counter[str]:
     """Reads a mailbox from `start` on, with a progress bar; what became of how many. Raises as `read_mailbox`."""
-    with _progress() as progress:
+    with reading_progress() as progress:
 
         async def read(reader: MessageReader) -> Counter[str]:
             return await backfill(reader, start, progress)
@@ -160,7 +160,7 @@ def coverage(
         fates = Fates(opened.database, opened.settings.hash_key(), home.id)
         found = []
         for record in records:
-            with _progress() as progress:
+            with reading_progress() as progress:
 
                 async def read(reader: MessageReader, progress: mailbox_search.Progress = progress) -> Coverage:
                     return await compare(reader, start, fates, home.id, repair=repair, progress=progress)
@@ -226,7 +226,7 @@ def _mailboxes(opened: Opened) -> Mailboxes:
 
 
 @contextmanager
-def _progress() -> Iterator[mailbox_search.Progress]:
+def reading_progress() -> Iterator[mailbox_search.Progress]:
     """A bar for each folder on standard error, where that is a terminal."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     is_hidden = not sys.stderr.isatty()

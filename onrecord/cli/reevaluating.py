@@ -10,7 +10,10 @@ import typer
 from engine.directory import Rule
 from onrecord.cli.confirming import Yes
 from onrecord.cli.opening import AsJson, Opened, PortalName, with_store
+from onrecord.cli.options import TIMES, moment_given
+from onrecord.cli.reading_mailboxes import reading_progress
 from onrecord.cli.showing import complain, print_json, print_pairs, print_table
+from onrecord.refetching import Refetching
 from onrecord.written import moment
 from store.directory import PortalRecord
 from store.recording import DAY
@@ -52,24 +55,48 @@ def preview(
 def reevaluate(
     context: typer.Context,
     days: Days = 30,
+    mail_since: Annotated[
+        str | None,
+        typer.Option(
+            "--mail-since",
+            metavar="TIME",
+            help=f"Look in mailboxes through what came since: {TIMES}. Else: a day before the oldest was seen.",
+            show_default=False,
+        ),
+    ] = None,
     portal: PortalName = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Logs now what was not logged then and would be today; without --yes only says what that is.
 
-    This version cannot fetch messages from mailboxes. What can be logged is what is at hand: an email of the log is
-    given to contacts made since that take part in it, a message that is in the log by another way joins that email, and
-    one that still waits for what it answers is logged by the recorder at its next turn.
-    All others are listed with the keyed hashes of their Message-ID and addresses, the time and the user.
+    An email of the log is given to contacts made since that take part in it, a message that is in the log by another
+    way joins that email, and one that still waits for what it answers is logged by the recorder at its next turn. All
+    others are looked for in the connected mailboxes of their users, and fetched.
+    What is found nowhere is listed with the keyed hashes of its Message-ID and addresses, the time and the user.
     """
+    start = moment_given(mail_since, "--mail-since") if mail_since is not None else None
 
     async def work(opened: Opened) -> tuple[PortalRecord, Preview, Reevaluated]:
         home = await opened.directory.portal(portal)
         _warn_of_age(opened, days)
         reevaluation = _reevaluation(opened)
         found = await reevaluation.preview(home, since=time.time() - days * DAY)
-        return home, found, await reevaluation.carry_out(home, found) if yes else Reevaluated()
+        if not yes:
+            return home, found, Reevaluated()
+        done = await reevaluation.carry_out(home, found)
+        if done.missing or found.untold:
+            refetching = Refetching(
+                settings=opened.settings,
+                database=opened.database,
+                reevaluation=reevaluation,
+                home=home,
+                start=start,
+                progress=reading_progress,
+                complain=complain,
+            )
+            await refetching.log_missing(done, found.untold)
+        return home, found, done
 
     home, found, done = with_store(context, work)
     if as_json:
@@ -126,16 +153,21 @@ def _show_preview(found: Preview, rule: Rule) -> None:
 def _done_value(done: Reevaluated) -> dict[str, Any]:
     return {
         "further_contacts": done.extended,
-        "recorded": [_would_value(each) | {"email": email} for each, email in done.recorded],
-        "waiting": [_would_value(each) for each in done.woken],
+        "recorded": [_done_one(each, done) | {"email": email} for each, email in done.recorded],
+        "waiting": [_done_one(each, done) for each in done.woken],
         "missing": [_would_value(each) for each in done.missing],
     }
+
+
+def _done_one(would: Would, done: Reevaluated) -> dict[str, Any]:
+    """`mailbox` is where it was fetched from, if it was."""
+    return _would_value(would) | {"mailbox": done.mailboxes.get(would.decision)}
 
 
 def _would_value(would: Would) -> dict[str, Any]:
     return {
         "at": moment(would.at, timespec="milliseconds"),
-        "user": would.user.account,
+        "user": would.account,
         "contacts": [each.primary for each in would.contacts],
         "hashes": sorted(would.hashes),
     }
@@ -145,6 +177,7 @@ def _show_done(done: Reevaluated) -> None:
     print_pairs(
         (
             ("logged", len(done.recorded)),
+            ("fetched from mailboxes for that", len(done.mailboxes)),
             ("given to a further contact", done.extended),
             ("handed to the recorder", len(done.woken)),
             ("not at hand", len(done.missing)),
@@ -155,7 +188,7 @@ def _show_done(done: Reevaluated) -> None:
         print_table(
             ("at", "user", "contacts", "hashes of id and addresses"),
             (
-                (moment(each.at), each.user.account, [one.primary for one in each.contacts], sorted(each.hashes))
+                (moment(each.at), each.account, [one.primary for one in each.contacts], sorted(each.hashes))
                 for each in done.missing
             ),
         )

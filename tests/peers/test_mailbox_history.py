@@ -77,6 +77,32 @@ async def disconnected(chain: MailboxChain, login: str) -> None:
             await asyncio.sleep(POLL)
 
 
+async def contact_barred_for_now(chain: MailboxChain) -> str:
+    """A new contact, itself on the Never Log list; `let_in` takes it from there."""
+    address = f"{uuid.uuid4()}@later.example"
+    assert (await onrecord(chain, "contact", "add", address)).status == 0
+    assert (await onrecord(chain, "never-log", "add", address)).status == 0
+    return address
+
+
+async def let_in(chain: MailboxChain, address: str) -> None:
+    assert (await onrecord(chain, "never-log", "remove", address)).status == 0
+
+
+async def reevaluated(chain: MailboxChain, login: str, *words: str) -> dict[str, Any]:
+    """What `onrecord reevaluate` did, of each kind what concerns the login; other tests' mail is in the portal too."""
+    said = await onrecord(chain, "reevaluate", "--yes", "--json", *words)
+    assert said.status == 0, said.error
+    done = said.json["done"]
+    kinds = ("recorded", "waiting", "missing")
+    return {kind: [each for each in done[kind] if each["user"] == login] for kind in kinds}
+
+
+async def decided(chain: MailboxChain, message_id: str) -> list[tuple[str, str]]:
+    found = (await onrecord(chain, "decisions", "--message-id", message_id, "--json")).json
+    return [(each["source"], each["reason"]) for each in found]
+
+
 def mail(login: str, *, author: str = KIM, sent: bool = False) -> tuple[str, bytes]:
     """A message to the login, or from it, and its Message-ID."""
     message_id = f"{uuid.uuid4()}@test.example"
@@ -213,3 +239,91 @@ async def test_the_folder_for_the_log_is_made_and_read(mailboxes: MailboxChain) 
     assert set(mailboxes.logged(login)) == {old}
     decisions = (await onrecord(mailboxes, "decisions", "--message-id", old, "--json")).json
     assert [(each["source"], each["reason"]) for each in decisions] == [("manual", "manual_log")]
+
+
+async def test_what_is_to_be_logged_after_all_is_fetched_from_the_mailbox(mailboxes: MailboxChain) -> None:
+    login = await mailboxes.new_login()
+    contact, stranger = await contact_barred_for_now(mailboxes), f"{uuid.uuid4()}@later.example"
+    received = await delivered(mailboxes, login, author=contact)
+    sent = await delivered(mailboxes, login, "Sent", author=contact, sent=True)
+    to_stranger = await delivered(mailboxes, login, "Sent", author=stranger, sent=True)
+    await delivered(mailboxes, login, author=AUNT)
+    await connected(mailboxes, login, "--since", "1d")
+    assert mailboxes.logged(login) == {}
+    await let_in(mailboxes, contact)
+    assert (await onrecord(mailboxes, "contact", "add", stranger)).status == 0
+
+    done = await reevaluated(mailboxes, login)
+    assert (len(done["recorded"]), done["waiting"], done["missing"]) == (3, [], [])
+    assert {each["mailbox"] for each in done["recorded"]} == {login}
+    logged = mailboxes.logged(login)
+    assert {each: direction for each, (direction, _) in logged.items()} == {
+        received: "incoming",
+        sent: "outgoing",
+        to_stranger: "outgoing",
+    }
+    assert all(each.encode() in content and b"Hello" in content for each, (_, content) in logged.items())
+    assert await decided(mailboxes, received) == [("observer", "received_from_contact")]
+    assert await decided(mailboxes, sent) == [("observer", "sent_to_contact")]
+    emails = {each["email"] for each in done["recorded"]}
+    audit = (await onrecord(mailboxes, "audit", "--json")).json
+    noted = {each["subject"] for each in audit if each["action"] == "email.reevaluate"}
+    assert noted >= {f"email {each}" for each in emails}
+
+    again = await reevaluated(mailboxes, login)
+    assert again == {"recorded": [], "waiting": [], "missing": []}
+    await onrecord(mailboxes, "mailbox", "backfill", login, "--since", "1d")
+    assert mailboxes.logged(login) == logged
+
+
+async def test_what_no_mailbox_has_is_listed_and_stays_as_it_was(mailboxes: MailboxChain) -> None:
+    login, other = await mailboxes.new_login(), await mailboxes.new_login()
+    contact = await contact_barred_for_now(mailboxes)
+    gone = await delivered(mailboxes, login, "Sent", author=contact, sent=True)
+    kept = await delivered(mailboxes, login, "Sent", author=contact, sent=True)
+    trashed = await delivered(mailboxes, login, "Sent", author=contact, sent=True)
+    unreadable = await delivered(mailboxes, other, "Sent", author=contact, sent=True)
+    for each in (login, other):
+        await connected(mailboxes, each, "--since", "1d")
+    await disconnected(mailboxes, other)
+    found = ("mailbox", "Sent", "header", "Message-ID")
+    await mailboxes.dovecot.doveadm("expunge", "-u", login, *found, gone)
+    await mailboxes.dovecot.doveadm("move", "-u", login, "Trash", *found, trashed)
+    await let_in(mailboxes, contact)
+
+    done = await reevaluated(mailboxes, login)
+    assert (len(done["recorded"]), done["waiting"], len(done["missing"])) == (1, [], 2)
+    assert all(each["contacts"] == [contact] for each in done["missing"])
+    assert set(mailboxes.logged(login)) == {kept}
+    assert len((await reevaluated(mailboxes, other))["missing"]) == 1
+    assert mailboxes.logged(other) == {}
+    for each in (gone, unreadable):
+        assert await decided(mailboxes, each) == [("observer", "all_contacts_never_log")]
+    shown = await onrecord(mailboxes, "reevaluate", "--yes")
+    assert "not at hand" in shown.output
+
+
+async def test_what_two_users_have_is_fetched_once(mailboxes: MailboxChain) -> None:
+    first, second = await mailboxes.new_login(), await mailboxes.new_login()
+    contact = await contact_barred_for_now(mailboxes)
+    message_id, content = mail(f"{first}, {second}", author=contact)
+    for login in (first, second):
+        await mailboxes.dovecot.deliver(login, content, "INBOX")
+        await connected(mailboxes, login, "--since", "1d")
+    await let_in(mailboxes, contact)
+    await onrecord(mailboxes, "reevaluate", "--yes")
+    assert set(mailboxes.logged(first)) | set(mailboxes.logged(second)) == {message_id}
+    assert not mailboxes.logged(first).keys() & mailboxes.logged(second).keys()
+    assert set(await decided(mailboxes, message_id)) == {("observer", "received_from_contact")}
+
+
+async def test_mail_that_came_long_before_it_was_seen_is_found_when_asked_for(mailboxes: MailboxChain) -> None:
+    login = await mailboxes.new_login()
+    contact = await contact_barred_for_now(mailboxes)
+    message_id = await delivered(mailboxes, login, "Sent", author=contact, sent=True)
+    await connected(mailboxes, login, "--since", "1d")
+    await let_in(mailboxes, contact)
+    done = await reevaluated(mailboxes, login, "--mail-since", "2099-01-01")
+    assert (len(done["missing"]), mailboxes.logged(login)) == (1, {})
+    done = await reevaluated(mailboxes, login, "--mail-since", "2d")
+    assert (len(done["recorded"]), set(mailboxes.logged(login))) == (1, {message_id})
