@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 import engine
 from engine.decision import Outcome
 from onrecord.connecting import ConnectError
+from onrecord.mailbox_access import AccessError
 from onrecord.mailbox_reading import read_mailbox
+from onrecord.serving import is_served
 from onrecord.settings import Settings
 from proxy.mailbox_search import Progress, messages_since
 from proxy.mailbox_sighting import MailboxSighting
 from proxy.message_reader import MessageReader
 from store.database import Database
-from store.directory_record import PortalRecord
+from store.directory import Directory
+from store.directory_record import DirectoryError, PortalRecord
 from store.entry import Entry, EntryKind
 from store.hashes import keyed_hash
 from store.mailboxes import Mailboxes
@@ -47,6 +50,7 @@ class Refetching:
 
     settings: Settings
     database: Database
+    directory: Directory
     reevaluation: Reevaluation
     home: PortalRecord
     start: float | None
@@ -80,8 +84,8 @@ class Refetching:
                     await self._read(reader, wanted, progress, done)
 
                 try:
-                    await read_mailbox(self.settings, self.database, record, read)
-                except ConnectError as error:
+                    await read_mailbox(self.settings, self.database, self.directory, record, read)
+                except (AccessError, ConnectError, DirectoryError) as error:
                     self.complain(str(error))
 
     async def _read(
@@ -123,7 +127,9 @@ class Refetching:
         self._found[would.key] = would
 
     async def _recorded(self) -> None:
-        """Back when the recorder has decided on all, or does not go on."""
+        """Back when the recorder has decided on all, or does not go on; at once where none runs."""
+        if not is_served(self.settings.data):
+            return
         found = list(self._found.values())
         clock = asyncio.get_running_loop().time
         left, end = len(found) + 1, 0.0

@@ -89,6 +89,7 @@ def reevaluate(
             refetching = Refetching(
                 settings=opened.settings,
                 database=opened.database,
+                directory=opened.directory,
                 reevaluation=reevaluation,
                 home=home,
                 start=start,
