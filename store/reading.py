@@ -173,11 +173,17 @@ class Reading:
 
     async def content(self, identifier: int) -> AsyncIterator[bytes]:
         """The octets of an email as they passed, in pieces of at most 1 MiB. Ends early where a part is missing."""
+        wanted = select(schema.email.c.portal, schema.email.c.content).where(schema.email.c.id == identifier)
+        async with self._database.read() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        if row is not None and row.content is not None:
+            async for octets in self.octets(row.portal, row.content):
+                yield octets
+
+    async def octets(self, portal: int, content: str) -> AsyncIterator[bytes]:
+        """What a portal keeps under that hash, a message or an attachment, as `content` gives it."""
         part = schema.content_part
-        wanted = select(part.c.octets).join(
-            schema.email, (schema.email.c.portal == part.c.portal) & (schema.email.c.content == part.c.hash)
-        )
-        wanted = wanted.where(schema.email.c.id == identifier)
+        wanted = select(part.c.octets).where(part.c.portal == portal, part.c.hash == content)
         unpacker = zstandard.ZstdDecompressor()
         number = 0
         while True:

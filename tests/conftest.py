@@ -21,6 +21,7 @@ settings.load_profile("patient")
 BY_FILE = (
     *("authentication", "docs", "engine", "forwarded", "imap", "mailboxes", "notices", "observer", "sasl", "scenarios"),
     "smtp",
+    "web",
 )
 SHARE_A_PROGRAM = ("test_mailbox_exhaustion.py",)  # files of other folders whose tests do, too
 

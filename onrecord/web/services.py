@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from onrecord.settings import Settings
 from onrecord.web.attempts import Attempts
+from onrecord.web.mail_body_worker import MailBodies
 from onrecord.web.passwords import Passwords
 from store.database import Database
 from store.directory import Directory, PortalRecord
@@ -31,6 +32,7 @@ class Services:
     clock: Callable[[], float]
     passwords: Passwords = field(default_factory=Passwords)
     attempts: Attempts = field(default_factory=Attempts)
+    bodies: MailBodies = field(default_factory=MailBodies)
 
     def accounts(self, who: str) -> WebAccounts:
         """The accounts, for changes by `who`."""

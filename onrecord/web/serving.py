@@ -48,6 +48,7 @@ async def serve_pages(
     server.should_exit = True
     stopping.cancel()
     await serving
+    await services.bodies.close()
 
 
 class _Server(uvicorn.Server):

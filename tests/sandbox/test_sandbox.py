@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import smtplib
 import ssl
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import aioimaplib
+import httpx
 import pytest
 from sandbox_process import SandboxProcess, free_port_base
 
@@ -86,6 +88,24 @@ class TestMail:
         assert [(each["message_id"], each["contacts"], each["user"]) for each in emails] == [
             ("offer@acme.example", ["kim@cust.example"], "ann@acme.example")
         ]
+
+    async def test_what_is_logged_shows_in_the_pages(self, sandbox: SandboxProcess) -> None:
+        """As the guide says: its address, its login, its password. The cookie is read by hand: it is for browsers."""
+        guide = "\n".join(sandbox.lines)
+        address, login, password = re.search(
+            r"In the browser: (\S+)\n  sign in as (\S+), password (.+)", guide
+        ).groups()  # type: ignore[union-attr]
+        await asyncio.to_thread(
+            send, sandbox, "ann@acme.example", "kim@cust.example", mail("ann@acme.example", "kim@cust.example", "offer")
+        )
+        await sandbox.line("relay: Logged: ")
+        async with httpx.AsyncClient(base_url=address, headers={"origin": address}) as client:
+            answer = await client.post("/sign-in", data={"login": login, "password": password})
+            assert answer.status_code == 303
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+            text = (await client.get("/portals/P1", headers={"cookie": cookie})).text
+            assert "kim@cust.example" in text
+            assert "sent_to_contact" in text
 
     async def test_mail_to_a_stranger_goes_out_and_is_not_logged(self, sandbox: SandboxProcess) -> None:
         message = mail("ann@acme.example", "x@stranger.example", "private")

@@ -15,7 +15,7 @@ from ports import free_base
 __all__ = ["SandboxProcess", "free_port_base"]
 
 PATIENCE = 60.0  # seconds until a line that must come counts as missing
-OFFSETS = (1, 2, 43, 65, 87, 93)
+OFFSETS = (1, 2, 43, 65, 80, 87, 93)
 
 
 def free_port_base() -> int:

@@ -112,4 +112,5 @@ async def web_pages(folder: Path, *, rule: Rule = Rule.ALL, web: WebSettings | N
             clock=clock,
         )
     finally:
+        await services.bodies.close()
         await database.close()

@@ -121,8 +121,8 @@ class TestTheLog:
         assert "Offer for Kim" in (await browser.get("/portals/P1")).text
         text = (await browser.get(f"/portals/P1/emails/{email}")).text
         assert "ann@acme.example sent it to kim@cust.example" in text
-        assert "Dear Kim" in text
         assert "Re: Offer for Kim" in text
+        assert "Dear Kim" in (await browser.get(f"/portals/P1/emails/{email}/body")).text
         raw = await browser.get(f"/portals/P1/emails/{email}/raw")
         assert raw.headers["content-disposition"].startswith("attachment")
         assert raw.headers["content-type"] == "application/octet-stream"
@@ -136,6 +136,36 @@ class TestTheLog:
             assert "<script" not in text
             assert "&lt;script&gt;" in text
             assert not set(text) & {"\u202e", "\x1b"}
+
+    async def test_html_is_shown_in_a_frame_that_can_do_nothing(self, web: Web, browser: Browser) -> None:
+        html = '<p onclick="x()">Dear <b>Kim</b><script>x()</script><img src="https://evil.example/seen.png">'
+        await web.writer.passes(message(body=html, more="MIME-Version: 1.0\r\nContent-Type: text/html\r\n"))
+        page = (await browser.get("/portals/P1/emails/1")).text
+        assert re.search(r'<iframe [^>]*sandbox="allow-popups allow-popups-to-escape-sandbox"', page)
+        assert "nothing is loaded from elsewhere" in page
+        answer = await browser.get("/portals/P1/emails/1/body")
+        assert "<b>Kim</b>" in answer.text
+        assert not [each for each in ("<script", "onclick", "evil.example") if each in answer.text]
+        assert "sandbox allow-popups" in answer.headers["content-security-policy"]
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+
+    async def test_attachments_are_only_saved(self, web: Web, browser: Browser) -> None:
+        more = 'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b"\r\n'
+        body = (
+            "--b\r\n\r\nSee this\r\n--b\r\nContent-Type: text/html\r\n"
+            'Content-Disposition: attachment; filename="../../x.html"\r\n\r\n<script>x()</script>\r\n--b--\r\n'
+        )
+        await web.writer.passes(message(body=body, more=more))
+        assert "/portals/P1/emails/1/attachments/0" in (await browser.get("/portals/P1/emails/1")).text
+        answer = await browser.get("/portals/P1/emails/1/attachments/0")
+        assert answer.content == b"<script>x()</script>"
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert ".." not in answer.headers["content-disposition"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        for number in (1, -1, 99):
+            assert (await browser.get(f"/portals/P1/emails/1/attachments/{number}")).status_code == 404
 
     async def test_is_read_page_by_page_without_loss(self, web: Web, browser: Browser) -> None:
         for number in range(120):

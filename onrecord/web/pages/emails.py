@@ -11,6 +11,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from onrecord.telling import tell
 from onrecord.web.access import AtDesk
+from onrecord.web.downloads import download_headers, message_headers
+from onrecord.web.mail_body import FRAME_HEADERS, FRAME_SANDBOX
 from onrecord.web.rendering import page, path_of
 from onrecord.web.services import Desk, NotFound
 from store.corrections import Corrections
@@ -72,6 +74,8 @@ async def show(request: Request, desk: AtDesk, email: Email) -> Response:
         "email.html",
         email=email,
         why=tell(found) if found is not None else "",
+        shown=await desk.services.bodies.document(email.html, email.text),
+        sandbox=FRAME_SANDBOX,
         thread=await reading.emails(desk.portal.id, thread=email.thread, limit=PAGE),
         users=await desk.directory.users(desk.portal.name),
         changes=Change,
@@ -81,8 +85,24 @@ async def show(request: Request, desk: AtDesk, email: Email) -> Response:
 @router.get("/emails/{identifier}/raw")
 async def raw(desk: AtDesk, email: Email) -> Response:
     """The octets as they passed."""
-    headers = {"Content-Disposition": f'attachment; filename="email-{email.id}.eml"'}
-    return StreamingResponse(desk.reading.content(email.id), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(desk.reading.content(email.id), headers=message_headers(name=email.subject))
+
+
+@router.get("/emails/{identifier}/body")
+async def body(desk: AtDesk, email: Email) -> Response:
+    """What was written, for a frame that can do nothing."""
+    shown = await desk.services.bodies.document(email.html, email.text)
+    return Response(shown.html, headers=FRAME_HEADERS | {"X-Frame-Options": "SAMEORIGIN"})
+
+
+@router.get("/emails/{identifier}/attachments/{number}")
+async def attachment(desk: AtDesk, email: Email, number: int) -> Response:
+    """An attachment, to be saved and never opened here."""
+    found = email.attachments[number] if 0 <= number < len(email.attachments) else None
+    if found is None or found.content is None:
+        raise NotFound("This attachment is not kept.")
+    headers = download_headers(name=found.name, kind=found.type)
+    return StreamingResponse(desk.reading.octets(desk.portal.id, found.content), headers=headers)
 
 
 @router.post("/emails/{identifier}")
