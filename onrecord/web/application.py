@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from onrecord.web.access import FormRefused, SignInNeeded
 from onrecord.web.gate import Gate
-from onrecord.web.pages import audit, contacts, email_log, emails, health, home, never_log, set_up, sign_in, why
+from onrecord.web.pages import audit, contacts, email_log, emails, health, home, never_log, set_up, sign_in, users, why
 from onrecord.web.rendering import page
 from onrecord.web.services import NotFound, Services
 from store.database import StoreUnavailable
@@ -32,7 +32,7 @@ def application(services: Services, origins: tuple[str, ...]) -> ASGIApp:
     """What a web server runs. `origins` are those under which browsers may reach it."""
     app = FastAPI(title="onrecord", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
-    for each in (health, sign_in, home, email_log, never_log, emails, contacts, why, set_up, audit):
+    for each in (health, sign_in, home, email_log, never_log, emails, contacts, users, why, set_up, audit):
         app.include_router(each.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(SignInNeeded, _ask_to_sign_in)

@@ -246,6 +246,47 @@ class TestContacts:
         assert (await browser.get("/portals/P1/contacts/nobody@else.example")).status_code == 404
 
 
+class TestUsers:
+    async def test_are_added_and_changed_as_a_whole(self, web: Web, browser: Browser) -> None:
+        answer = await browser.post("/portals/P1/users", {"account": "Zoe@acme.example", "is_connected": "true"})
+        assert answer.headers["location"] == "/portals/P1/users/Zoe%40acme.example"
+        text = (await browser.get(answer.headers["location"])).text
+        assert re.search(r'name="personal_email_access" value="true" checked', text)
+        fields = {"name": "Zoe", "connected": "zoe@acme.example\r\nzoe@gmail.com\r\n", "aliases": "", "active": "true"}
+        await browser.post(answer.headers["location"], fields)
+        user = await web.directory.user("P1", "zoe@acme.example")
+        assert (user.name, user.connected, user.active) == ("Zoe", ("zoe@acme.example", "zoe@gmail.com"), True)
+        assert not user.personal_email_access
+        assert "zoe@gmail.com" in (await browser.get("/portals/P1/users")).text
+
+    @pytest.mark.parametrize(
+        ("path", "fields", "status"),
+        [
+            ("", {"account": "no address"}, 400),
+            ("", {"account": "ann@acme.example"}, 400),
+            ("/ann@acme.example", {"connected": "bob@acme.example"}, 400),
+            ("/nobody@acme.example", {}, 404),
+            ("/ann@acme.example/never-log/add", {"entry": "no entry at all"}, 400),
+            ("/ann@acme.example/never-log/remove", {"entry": "x.example"}, 400),
+        ],
+    )
+    async def test_what_cannot_be_is_refused_and_changes_nothing(
+        self, web: Web, browser: Browser, path: str, fields: dict[str, str], status: int
+    ) -> None:
+        before = await web.directory.users("P1")
+        assert (await browser.post(f"/portals/P1/users{path}", fields)).status_code == status
+        assert await web.directory.users("P1") == before
+
+    async def test_have_a_never_log_list_of_their_own(self, web: Web, browser: Browser) -> None:
+        path = "/portals/P1/users/ann@acme.example"
+        await browser.post(f"{path}/never-log/add", {"entry": "cust.example"})
+        assert "cust.example" in (await browser.get(path)).text
+        asked = {"user": "ann@acme.example", "address": "kim@cust.example"}
+        assert "on the personal Never Log list of ann@acme.example" in (await browser.get(NEVER_LOG, params=asked)).text
+        await browser.post(f"{path}/never-log/remove", {"entry": "cust.example"})
+        assert await web.directory.never_log("P1", user="ann@acme.example") == []
+
+
 class TestWhy:
     async def test_a_message_is_explained_by_its_id(self, web: Web, browser: Browser) -> None:
         await web.writer.passes(message(to="who@else.example"))

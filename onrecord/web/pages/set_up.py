@@ -22,12 +22,6 @@ __all__ = ["router"]
 router = APIRouter(prefix="/portals/{portal}/set-up")
 
 
-@router.get("")
-async def choose(request: Request, desk: AtDesk) -> Response:
-    """Whose mail client is to be set up."""
-    return page(request, "set_up_users.html", users=await desk.directory.users(desk.portal.name))
-
-
 @router.get("/{account}")
 async def show(request: Request, desk: AtDesk, account: str) -> Response:
     """What this user types into a mail client."""
