@@ -36,6 +36,7 @@ async def capturing(
 
     `ring` is a descriptor that wakes the recorder; without it the recorder looks by itself every second.
     """
+    directory = Lookups(database, settings.bell, hash_key)
     name = f"{time.time_ns():016x}-{os.getpid()}"
     spool = await Spool.open(settings.spools, name, wake=ring, on_trouble=_tell_spool_trouble)
     async with asyncio.TaskGroup() as writers:
@@ -43,7 +44,7 @@ async def capturing(
         async with asyncio.TaskGroup() as tasks:
             captures = Captures(
                 spool=spool,
-                directory=Lookups(database, settings.bell, hash_key),
+                directory=directory,
                 policy=CapturePolicy(settings.capture.policy),
                 limits=settings.limits,
                 deadlines=settings.deadlines,
@@ -55,6 +56,7 @@ async def capturing(
             looking = tasks.create_task(captures.keep_looking())
             yield captures
             looking.cancel()
+        await directory.settle()
         spool.close()
 
 

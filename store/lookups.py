@@ -120,6 +120,11 @@ class Lookups:
         """The answer. Questions asked in one turn of the loop share their queries. Raises `StoreUnavailable`."""
         return await asyncio.shield(self._gathered(question))
 
+    async def settle(self) -> None:
+        """Back when nothing is asked of the database any more, also for askers that are gone; then it can be closed."""
+        while self._gathering is not None and not self._gathering.done():
+            await asyncio.wait((self._gathering,))
+
     def _gathered(self, question: Question) -> asyncio.Future[tuple[Answer, ...]]:
         waiting = self._waiting.get(question)
         if waiting is None:

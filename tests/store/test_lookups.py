@@ -292,3 +292,14 @@ class TestGathering:
         (answer,) = await lookups.ask(question("kim@cust.example"))
         assert answer.portal.name == "P1"
         await database.close()
+
+    async def test_what_is_asked_for_somebody_who_is_gone_is_waited_for_at_the_end(self, opened: Any) -> None:
+        lookups, queries = opened.lookups(), Queries(opened.database)
+        asking = asyncio.create_task(lookups.ask(question("kim@cust.example")))
+        await _until(lambda: queries.count > 0)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        await lookups.settle()
+        assert not lookups._is_gathering()
+        assert lookups.answer(question("kim@cust.example")) is not None
+        await lookups.settle()
