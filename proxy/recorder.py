@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class Recorder:
         self._last = float("inf")
         self._next_prune = 0.0
         self._next_retention = 0.0
+        self._unsettled = Unsettled.NOTHING
         self._next_sweep = 0.0
 
     async def run(self, wake: int | None, stop: asyncio.Event) -> None:
@@ -403,8 +405,22 @@ class Recorder:
         if self._options.keep_emails_days is not None and now >= self._next_retention:
             # One step a pass: years of mail may go when it is first set, and what is new must not wait for that.
             limit = time.time() - self._options.keep_emails_days * DAY
-            if not await self._recording.prune_emails(older_than=limit):
+            if await self._recording.prune_emails(older_than=limit):
+                self._unsettled = Unsettled.ALL
+            elif self._unsettled is not Unsettled.NOTHING:
+                begins = self._unsettled is Unsettled.ALL
+                is_more = await self._recording.settle_search(begins=begins)
+                self._unsettled = Unsettled.REST if is_more else Unsettled.NOTHING
+            else:
                 self._next_retention = now + PRUNE_SECONDS
+
+
+class Unsettled(Enum):
+    """What words of removed mail are in the search index still."""
+
+    NOTHING = auto()
+    REST = auto()
+    ALL = auto()
 
 
 def _is_broken(error: Exception) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import schema
 from store.database import slices
 from store.directory_record import ContactRecord, DirectoryError, PortalRecord, checked_address, checked_name
 from store.hashes import keyed_hash
+from store.search_words import beginnings_wanted, portal_word
 
 __all__ = ["contacts_behind", "contacts_like", "find_contact", "find_erased", "forget_erased", "insert_contact"]
 
@@ -28,16 +29,20 @@ async def contacts_behind(
     return await _contact_records(connection, home, rows)
 
 
-async def contacts_like(connection: AsyncConnection, home: PortalRecord, text: str, limit: int) -> list[ContactRecord]:
-    """Contacts with `text` in the name or an address, by their primary address; at most `limit`."""
-    table, addresses = schema.contact, schema.contact_address
-    mine = select(addresses.c.contact).where(
-        addresses.c.portal == home.id, addresses.c.written.icontains(text.strip(), autoescape=True)
-    )
-    wanted = select(table).where(
-        table.c.portal == home.id, table.c.id.in_(mine) | table.c.name.icontains(text.strip(), autoescape=True)
-    )
-    rows = (await connection.execute(wanted.order_by(table.c.primary_address).limit(limit))).all()
+async def contacts_like(connection: AsyncConnection, home: PortalRecord, typed: str, limit: int) -> list[ContactRecord]:
+    """Contacts whose name or addresses have words that begin with those typed; all, where nothing is; at most `limit`.
+
+    By their primary address. Where there are more than `limit`, those that were added first.
+    """
+    contact, index = schema.contact, schema.contact_words
+    wanted = select(contact).where(contact.c.portal == home.id)
+    if typed.strip():
+        if not (words := beginnings_wanted(typed)):
+            return []
+        matches = literal_column("contact_words").op("match")(f'"{portal_word(home.id)}" AND {words}')
+        found = select(index.c.rowid).where(matches).order_by(index.c.rowid).limit(limit)
+        wanted = wanted.where(contact.c.id.in_((await connection.scalars(found)).all()))
+    rows = (await connection.execute(wanted.order_by(contact.c.primary_address).limit(limit))).all()
     return await _contact_records(connection, home, rows)
 
 

@@ -24,6 +24,7 @@ from store.directory import Directory
 from store.directory_record import DirectoryError, PortalRecord
 from store.forgetting import forget_content
 from store.hashes import keyed_hash
+from store.search import settle
 
 __all__ = ["Erasure", "ErasureReport"]
 
@@ -106,6 +107,7 @@ class Erasure:
     async def _rewrite(self) -> bool:
         """Rewrites the database and empties the write-ahead log; whether that could be done."""
         try:
+            await settle(self._database)
             return await self._database.rewrite()
         except StoreUnavailable:
             return False
@@ -207,7 +209,7 @@ async def _redact(connection: AsyncConnection, portal: int, contact: int, names:
 async def _redact_emails(connection: AsyncConnection, portal: int, names: _Names) -> set[int]:
     """Fields and texts of records that stay; the ids of those that named it."""
     email = schema.email
-    columns = [email.c[each] for each in ("from", "to", "cc", "subject", "text", "html", "message_id")]
+    columns = [email.c[each] for each in ("from", "to", "cc", "subject", "text", "html", "other_text", "message_id")]
     wanted = select(email.c.id, *columns).where(email.c.portal == portal, email.c.deleted_at.is_(None))
     found: set[int] = set()
     for row in (await connection.execute(wanted.where(names.where(*columns)))).all():

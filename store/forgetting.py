@@ -27,6 +27,7 @@ EMPTY: dict[str, Any] = {
     "cc": [],
     "text": "",
     "html": "",
+    "other_text": "",
     "size": 0,
     "content": None,
 }

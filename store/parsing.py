@@ -23,6 +23,7 @@ from engine.correspondence import kinds
 from engine.decision import Flag
 from engine.directory import Switches
 from engine.fingerprint import date_of, essence, header_print, keys
+from engine.forwarded import html_text
 from engine.header import decode_text, usable_codec
 from engine.message import Message
 
@@ -112,6 +113,7 @@ def described(message: Message, whole: bytes, body: bytes, *, content: str) -> d
         "content": content,
         "text": "",
         "html": "",
+        "other_text": "",
         "attachments": [],
     }
 
@@ -169,6 +171,13 @@ def _read_parts(
         if len(whole) > limits.text:
             flags.add(Flag.BODY_TRUNCATED)
         result[key] = clean(whole[: limits.text])
+    result["other_text"] = other_text(result, limits)
+
+
+def other_text(result: dict[str, Any], limits: ParseLimits) -> str:
+    """What is searched besides subject, people and text: HTML's text where it stands alone, and attachments' names."""
+    shown = "" if result["text"].strip() else html_text(result["html"])[: limits.text]
+    return "\n".join(each for each in (shown, *(one["name"] for one in result["attachments"])) if each)
 
 
 def _leaves(mime: MimeMessage) -> Iterator[MimeMessage]:

@@ -30,6 +30,8 @@ __all__ = [
     "GapRecord",
     "Reading",
     "bare_message_id",
+    "email_query",
+    "email_records",
 ]
 
 MAX_EXPLAINED = 100  # records, decisions and gaps under one id; more is somebody's loop
@@ -144,7 +146,7 @@ class Reading:
         the id of the last one of the page before.
         """
         table, linked = schema.email, schema.email_contact
-        wanted = _email_query().where(table.c.portal == portal)
+        wanted = email_query().where(table.c.portal == portal)
         if contact is not None:
             mine = select(linked.c.email).where(linked.c.contact == contact, linked.c.is_unlinked.is_(False))
             wanted = wanted.where(table.c.id.in_(mine))
@@ -160,15 +162,15 @@ class Reading:
             wanted = wanted.where(table.c.thread == thread)
         async with self._database.read() as connection:
             rows = (await connection.execute(wanted.order_by(table.c.at.desc(), table.c.id.desc()).limit(limit))).all()
-            return await _email_records(connection, rows)
+            return await email_records(connection, rows)
 
     async def email(self, identifier: int, *, portal: int | None = None) -> EmailRecord | None:
         """One email, of any portal unless one is named; `None` when there is none of that id."""
-        wanted = _email_query().where(schema.email.c.id == identifier)
+        wanted = email_query().where(schema.email.c.id == identifier)
         if portal is not None:
             wanted = wanted.where(schema.email.c.portal == portal)
         async with self._database.read() as connection:
-            found = await _email_records(connection, (await connection.execute(wanted)).all())
+            found = await email_records(connection, (await connection.execute(wanted)).all())
         return found[0] if found else None
 
     async def content(self, identifier: int) -> AsyncIterator[bytes]:
@@ -214,8 +216,8 @@ class Reading:
         named, hashed, decision, gap = schema.email_id, schema.decision_hash, schema.decision, schema.gap
         async with self._database.read() as connection:
             ids = select(named.c.email).where(named.c.portal == portal, named.c.hash == hash_)
-            emails = _email_query().where(schema.email.c.id.in_(ids)).order_by(schema.email.c.id).limit(MAX_EXPLAINED)
-            records = await _email_records(connection, (await connection.execute(emails)).all())
+            emails = email_query().where(schema.email.c.id.in_(ids)).order_by(schema.email.c.id).limit(MAX_EXPLAINED)
+            records = await email_records(connection, (await connection.execute(emails)).all())
             mine = select(hashed.c.decision).where(hashed.c.hash == hash_)
             decisions = await _decision_records(
                 connection,
@@ -251,7 +253,7 @@ def bare_message_id(text: str) -> str:
     return name[1:-1].strip() if name[:1] == "<" and name[-1:] == ">" else name
 
 
-def _email_query() -> Any:
+def email_query() -> Any:
     """Rows of `email` with the names of portal and user; those that were deleted are none."""
     account = schema.user.c.account.label("account")
     joined = schema.email.join(schema.portal, schema.portal.c.id == schema.email.c.portal)
@@ -260,7 +262,8 @@ def _email_query() -> Any:
     return emails.where(schema.email.c.deleted_at.is_(None))
 
 
-async def _email_records(connection: AsyncConnection, rows: Sequence[Any]) -> list[EmailRecord]:
+async def email_records(connection: AsyncConnection, rows: Sequence[Any]) -> list[EmailRecord]:
+    """Rows of `email_query` as records, with all that other tables have of them."""
     contact, linked = schema.contact, schema.email_contact
     capture, attachment = schema.capture, schema.attachment
     contacts: dict[int, list[str]] = {}

@@ -25,6 +25,7 @@ from store.erased import without_erased
 from store.forgetting import forget_old_emails
 from store.hashes import keyed_hash, message_hashes
 from store.records import Logged, Records
+from store.search import settle_some
 from store.settled import Settled
 from store.threads import Node, keep_unlogged, weave
 from store.waiting import Waiting, WaitingEntry
@@ -207,6 +208,10 @@ class Recording:
         """Removes records captured before that time, a bounded number at once; how many."""
         async with self._database.write() as connection:
             return await forget_old_emails(connection, older_than=older_than)
+
+    async def settle_search(self, *, begins: bool) -> bool:
+        """Takes their words out of the index, in steps of which this is one; whether there are more."""
+        return await settle_some(self._database, begins=begins)
 
     # -- one transaction ----------------------------------------------------------------------------------------------
 

@@ -47,7 +47,9 @@ ATTRIBUTION_RANK = {Attribution.ENVELOPE_RECIPIENT: 1, Attribution.CAPTURED_MAIL
 OF_DECISIONS = frozenset((Flag.UNMATCHED_SENDER, Flag.AMBIGUOUS_CONTACT, Flag.UNAUTHENTICATED))
 # What one capture could not prove, and another did.
 DOUBTS = frozenset((Flag.UNAUTHENTICATED, Flag.UNVERIFIED_FORWARD))
-CONTENT_FIELDS = ("message_id", "subject", "date", "from", "to", "cc", "text", "html", "size", "content")
+CONTENT_FIELDS = (
+    "message_id", "subject", "date", "from", "to", "cc", "text", "html", "other_text", "size", "content"
+)  # fmt: skip
 # What a record keeps the union of, and how two rows of it are merged.
 UNIONS: tuple[Any, ...] = (
     schema.email_id, schema.email_parent, schema.email_contact, schema.email_recipient, schema.stopped_thread

@@ -16,6 +16,7 @@ from onrecord.cli.showing import complain, print_json, print_pairs, print_table
 from onrecord.telling import decision_value, email_value, nothing_known, tell
 from onrecord.written import moment, visible
 from store.reading import DecisionRecord, EmailRecord, Explanation, Reading
+from store.search import Search
 
 __all__ = ["decisions", "emails", "explain", "show", "show_explanation"]
 
@@ -30,6 +31,10 @@ def emails(
         str | None,
         typer.Option(metavar="TIME", help=f"Only captured since: {TIMES}."),
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help='Only with these words; also "in order", begin* and -without.'),
+    ] = None,
     limit: Limit = LIMIT,
     as_json: AsJson = False,
 ) -> None:
@@ -38,14 +43,16 @@ def emails(
 
     async def work(opened: Opened) -> list[EmailRecord]:
         home = await opened.directory.portal(portal)
-        return await _reading(opened).emails(
-            home.id,
-            contact=(await opened.directory.contact(home.name, contact)).id if contact else None,
-            user=(await opened.directory.user(home.name, user)).id if user else None,
-            direction=direction,
-            since=earliest,
-            limit=limit,
+        with_ = (await opened.directory.contact(home.name, contact)).id if contact else None
+        of = (await opened.directory.user(home.name, user)).id if user else None
+        if search is None:
+            return await _reading(opened).emails(
+                home.id, contact=with_, user=of, direction=direction, since=earliest, limit=limit
+            )
+        found = await Search(opened.database).emails(
+            home.id, search, contact=with_, user=of, direction=direction, since=earliest, limit=limit
         )
+        return [each.email for each in found]
 
     found = with_store(context, work)
     if as_json:

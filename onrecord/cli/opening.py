@@ -21,6 +21,7 @@ from onrecord.settings import Settings, SettingsError, load
 from store.database import Database, StoreUnavailable
 from store.directory import Directory, DirectoryError
 from store.sealing import SealingError
+from store.search_words import QueryRefused
 
 __all__ = ["TROUBLES", "AsJson", "Opened", "PortalName", "with_store"]
 
@@ -33,6 +34,7 @@ TROUBLES = (
     SealingError,
     ConnectError,
     AccessError,
+    QueryRefused,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -36,11 +36,17 @@ async def test_a_database_that_is_not_there_is_made_with_its_folder(url: str) ->
     await database.close()
 
 
+def _is_no_index_of_words(name: str | None, kind: str, parents: object) -> bool:
+    """Full-text indexes are made of tables that SQLite keeps to itself."""
+    return kind != "table" or not str(name).startswith(("email_words", "contact_words"))
+
+
 def test_the_migrations_make_exactly_the_tables_of_the_schema(url: str) -> None:
     migrate(url)
     pool = create_engine(url)
     with pool.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_name": _is_no_index_of_words}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
     pool.dispose()
 

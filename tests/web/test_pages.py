@@ -322,3 +322,40 @@ class TestTroubles:
         assert answer.status_code == 500
         assert "secret" not in answer.text
         assert "ZeroDivision" not in answer.text
+
+
+class TestSearch:
+    async def test_the_log_shows_what_was_found_and_where(self, web: Web, browser: Browser) -> None:
+        await logged(web, 1, subject=HOSTILE, body="The lantern & <b>light</b>\r\n")
+        await logged(web, 2, subject="A lantern")
+        text = (await browser.get("/portals/P1?q=lantern")).text
+        assert "A <mark>lantern</mark></a>" in text
+        assert "The <mark>lantern</mark> &amp; &lt;b&gt;light" in text
+        assert "<script>alert" not in text
+        text = (await browser.get("/portals/P1/contacts/kim@cust.example?q=light")).text
+        assert "<mark>light</mark>" in text
+        assert "A lantern" not in text
+
+    async def test_pages_of_what_was_found_follow_each_other(self, web: Web, browser: Browser) -> None:
+        for number in range(1, 53):
+            await logged(web, number, subject=f"Tide {number}")
+        text = (await browser.get("/portals/P1?q=tide&x")).text
+        assert "</mark> 3</a>" in text
+        assert "</mark> 2</a>" not in text
+        (more,) = re.findall(r'href="(/portals/P1\?q=tide&amp;cursor=\d+)"', text)
+        text = (await browser.get(more.replace("&amp;", "&"))).text
+        assert re.findall(r"</mark> (\d+)</a>", text) == ["2", "1"]
+
+    @pytest.mark.parametrize("page", ["/portals/P1", "/portals/P1/contacts/kim@cust.example"])
+    async def test_what_cannot_be_searched_for_says_why(self, browser: Browser, page: str) -> None:
+        text = (await browser.get(f"{page}?q=-")).text
+        assert '<strong role="alert">Write at least one word that is to be found.</strong>' in text
+        assert "has all of that" not in text
+
+    async def test_nothing_found_is_said(self, web: Web, browser: Browser) -> None:
+        await logged(web)
+        assert "No mail in the log has all of that." in (await browser.get("/portals/P1?q=nowhere")).text
+        assert (
+            "No contact has a name or an address with “nobody”"
+            in (await browser.get("/portals/P1/contacts?q=nobody")).text
+        )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from onrecord.web.access import AtDesk
-from onrecord.web.pages.emails import PAGE, after, before
+from onrecord.web.pages.emails import PAGE, listing
 from onrecord.web.rendering import page, path_of
 from onrecord.web.services import NotFound
 from store.directory import DirectoryError
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/portals/{portal}/contacts")
 
 @router.get("")
 async def show_all(request: Request, desk: AtDesk, q: str = "") -> Response:
-    """Those whose name or address holds `q`; else the first of all."""
+    """Those whose name or addresses have words that begin with those of `q`; else the first of all."""
     found = await desk.directory.contacts_like(desk.portal.name, q, limit=PAGE + 1)
     users = await desk.directory.users(desk.portal.name)
     return page(request, "contacts.html", q=q, contacts=found[:PAGE], is_cut=len(found) > PAGE, users=users)
@@ -39,11 +39,10 @@ async def add(
 
 
 @router.get("/{address}")
-async def show(request: Request, desk: AtDesk, address: str, cursor: str | None = None) -> Response:
-    """The contact's timeline, the newest first."""
+async def show(request: Request, desk: AtDesk, address: str, q: str = "", cursor: str | None = None) -> Response:
+    """The contact's timeline, the newest first; of that, what has the words `q`."""
     try:
         contact = await desk.directory.contact(desk.portal.name, address)
     except DirectoryError as error:
         raise NotFound(f"{address} is on no contact of {desk.portal.name}.") from error
-    found = await desk.reading.emails(desk.portal.id, contact=contact.id, before=before(cursor), limit=PAGE + 1)
-    return page(request, "contact.html", contact=contact, emails=found[:PAGE], more=after(found))
+    return page(request, "contact.html", contact=contact, **await listing(desk, q, cursor, contact=contact.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -17,8 +17,10 @@ from onrecord.web.rendering import page, path_of
 from onrecord.web.services import Desk, NotFound
 from store.corrections import Corrections
 from store.reading import EmailRecord
+from store.search import Search
+from store.search_words import QueryRefused
 
-__all__ = ["PAGE", "after", "before", "router"]
+__all__ = ["PAGE", "listing", "router"]
 
 router = APIRouter(prefix="/portals/{portal}")
 
@@ -48,10 +50,32 @@ def before(cursor: str | None) -> tuple[float, int] | None:
 
 
 @router.get("")
-async def show_log(request: Request, desk: AtDesk, cursor: str | None = None) -> Response:
-    """What was logged, the newest first."""
-    found = await desk.reading.emails(desk.portal.id, before=before(cursor), limit=PAGE + 1)
-    return page(request, "log.html", emails=found[:PAGE], more=after(found))
+async def show_log(request: Request, desk: AtDesk, q: str = "", cursor: str | None = None) -> Response:
+    """What was logged, the newest first; of that, what has the words `q`."""
+    return page(request, "log.html", **await listing(desk, q, cursor))
+
+
+async def listing(desk: Desk, q: str, cursor: str | None, *, contact: int | None = None) -> dict[str, Any]:
+    """A page of emails, as templates show it: `emails`, `found` by their ids where words were searched, `more` where
+    the next page begins ("" for nowhere), `q`, and in `trouble` why it could not be searched.
+    """
+    shown: dict[str, Any] = {"q": q, "emails": [], "found": {}, "more": "", "trouble": ""}
+    if not q.strip():
+        emails = await desk.reading.emails(desk.portal.id, contact=contact, before=before(cursor), limit=PAGE + 1)
+        return shown | {"emails": emails[:PAGE], "more": after(emails)}
+    last = int(cursor) if cursor and cursor.isdecimal() else None
+    search = Search(desk.services.database)
+    try:
+        found = await search.emails(desk.portal.id, q, contact=contact, before=last, limit=PAGE + 1)
+    except QueryRefused as error:
+        return shown | {"trouble": str(error)}
+    more = str(found[PAGE - 1].email.id) if len(found) > PAGE else ""
+    rows = found[:PAGE]
+    return shown | {
+        "emails": [each.email for each in rows],
+        "found": {each.email.id: each for each in rows},
+        "more": more,
+    }
 
 
 async def _email(desk: AtDesk, identifier: int) -> EmailRecord:
