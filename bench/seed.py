@@ -1,4 +1,4 @@
-"""Fills a database with a log of any size, so that reading it can be measured: `python -m bench.seed --help`.
+"""Fills a database with a log of any size, so that reading it can be measured: `bench/seed.py --help`.
 
 Rows are written as the recorder writes them, but without octets of messages. Words and contacts are drawn as in real
 correspondence: few are common, most are rare. The same numbers give the same log.
@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from engine.decision import Attribution, ContactRef, Decision, Direction, Outcome, Reason, Source, UserRef
 from store import schema
 from store.database import Database
 from store.hashes import keyed_hash
@@ -116,7 +117,16 @@ class _Mail:
     def __init__(self, number: int, sample: Sample) -> None:
         user, contact = sample.user(), sample.contact()
         ours, theirs = f"user{user}@ours.example", address_of(contact)
-        direction = "incoming" if number % 2 else "outgoing"
+        decision = Decision(
+            portal=1,
+            source=Source.RELAY,
+            outcome=Outcome.LOG,
+            reason=Reason.RECEIVED_FROM_CONTACT if number % 2 else Reason.SENT_TO_CONTACT,
+            direction=Direction.INCOMING if number % 2 else Direction.OUTGOING,
+            contacts=(ContactRef(id=contact, address=theirs),),
+            user=UserRef(id=user, address=ours),
+            attribution=Attribution.AUTHOR,
+        )
         at = BEGIN + number * PACE
         name = f"{number}@seeded.example"
         thread = number if number % 3 == 1 else number - (number - 1) % 3
@@ -126,9 +136,9 @@ class _Mail:
             "portal": 1,
             "message_id": name,
             "thread": thread,
-            "direction": direction,
-            "reason": "rule_all",
-            "attribution": "author",
+            "direction": decision.direction,
+            "reason": decision.reason,
+            "attribution": decision.attribution,
             "user": user,
             "is_reassigned": False,
             "flags": [],
@@ -147,15 +157,15 @@ class _Mail:
         }
         self.link = {"email": number, "contact": contact, "bcc": False, "is_unlinked": False}
         self.id = {"portal": 1, "hash": hash_, "email": number, "msg_id": name}
-        self.capture = {"key": str(number), "portal": 1, "email": number, "at": at, "source": "relay"}
+        self.capture = {"key": str(number), "portal": 1, "email": number, "at": at, "source": decision.source}
         self.decision = {
             "key": str(number),
             "portal": 1,
             "at": at,
-            "source": "relay",
-            "decision": "log",
-            "reason": "rule_all",
-            "value": {},
+            "source": decision.source,
+            "decision": decision.outcome,
+            "reason": decision.reason,
+            "value": decision.to_json(),
             "email": number,
         }
         self.hash = {"hash": hash_, "decision": number}

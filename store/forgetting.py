@@ -76,10 +76,9 @@ async def forget_unused(connection: AsyncConnection, parts: Iterable[tuple[int, 
     for portal, hash_ in parts:
         by_portal.setdefault(portal, []).append(hash_)
     for portal, hashes in by_portal.items():
-        attached = exists().where(
-            attachment.c.content == part.c.hash, attachment.c.email == email.c.id, email.c.portal == portal
-        )
-        whole = exists().where(email.c.content == part.c.hash, email.c.portal == portal)
+        here = email.c.portal + 0 == portal  # the sum keeps the index of all that the portal has out of it
+        attached = exists().where(attachment.c.content == part.c.hash, attachment.c.email == email.c.id, here)
+        whole = exists().where(email.c.content == part.c.hash, here)
         for some in slices(hashes):
             await connection.execute(
                 delete(part).where(part.c.portal == portal, part.c.hash.in_(some), ~or_(whole, attached))

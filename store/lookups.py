@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.address import canonical
@@ -337,15 +337,11 @@ async def _load_portals(connection: AsyncConnection, version: int) -> _Cache:
 
 def _stopped_ids() -> Any:
     """The ids of all messages of threads of which nothing more is logged."""
-    stopped, email, named = schema.stopped_thread, schema.email, schema.email_id
-    first, other = email.alias(), email.alias()
-    return (
-        select(named.c.portal, named.c.msg_id)
-        .join(other, other.c.id == named.c.email)
-        .join(first, (first.c.portal == other.c.portal) & (first.c.thread == other.c.thread))
-        .join(stopped, stopped.c.email == first.c.id)
-        .where(named.c.msg_id.is_not(None))
-    )
+    email, named = schema.email, schema.email_id
+    # One within the other: joined, all ids would be read to find the few.
+    threads = select(email.c.portal, email.c.thread).where(email.c.id.in_(select(schema.stopped_thread.c.email)))
+    emails = select(email.c.id).where(tuple_(email.c.portal, email.c.thread).in_(threads))
+    return select(named.c.portal, named.c.msg_id).where(named.c.email.in_(emails), named.c.msg_id.is_not(None))
 
 
 async def _load_addresses(connection: AsyncConnection, cache: _Cache, forms: list[str], hash_key: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zstandard
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.address import canonical
@@ -146,7 +146,11 @@ class Reading:
         the id of the last one of the page before.
         """
         table, linked = schema.email, schema.email_contact
-        wanted = email_query().where(table.c.portal == portal)
+        # Those of a contact or thread are few: they are to be sorted, not looked for among all that the portal has.
+        # What is added to a column keeps its index out of it.
+        at = table.c.at if contact is None and thread is None else table.c.at + 0.0
+        of = table.c.portal if contact is None else table.c.portal + 0
+        wanted = select(table.c.id).where(of == portal, table.c.deleted_at.is_(None))
         if contact is not None:
             mine = select(linked.c.email).where(linked.c.contact == contact, linked.c.is_unlinked.is_(False))
             wanted = wanted.where(table.c.id.in_(mine))
@@ -155,14 +159,15 @@ class Reading:
         if direction is not None:
             wanted = wanted.where(table.c.direction == direction)
         if since is not None:
-            wanted = wanted.where(table.c.at >= since)
+            wanted = wanted.where(at >= since)
         if before is not None:
-            wanted = wanted.where(tuple_(table.c.at, table.c.id) < before)
+            wanted = wanted.where(tuple_(at, table.c.id) < before)
         if thread is not None:
             wanted = wanted.where(table.c.thread == thread)
+        page = wanted.order_by(at.desc(), table.c.id.desc()).limit(limit)
+        shown = email_query().where(table.c.id.in_(page)).order_by(table.c.at.desc(), table.c.id.desc())
         async with self._database.read() as connection:
-            rows = (await connection.execute(wanted.order_by(table.c.at.desc(), table.c.id.desc()).limit(limit))).all()
-            return await email_records(connection, rows)
+            return await email_records(connection, (await connection.execute(shown)).all())
 
     async def email(self, identifier: int, *, portal: int | None = None) -> EmailRecord | None:
         """One email, of any portal unless one is named; `None` when there is none of that id."""
@@ -200,12 +205,13 @@ class Reading:
         self, portal: int, *, message_id: str | None = None, address: str | None = None, limit: int | None = None
     ) -> list[DecisionRecord]:
         """The decisions of a portal, newest first; of one Message-ID, or that concern one outside address."""
-        hashed = schema.decision_hash
-        wanted = _decision_query().where(schema.decision.c.portal == portal)
-        for value in (bare_message_id(message_id) if message_id else None, canonical(address) if address else None):
-            if value is not None:
-                mine = select(hashed.c.decision).where(hashed.c.hash == keyed_hash(self._hash_key, value))
-                wanted = wanted.where(schema.decision.c.id.in_(mine))
+        hashed, decision = schema.decision_hash, schema.decision
+        values = (bare_message_id(message_id) if message_id else None, canonical(address) if address else None)
+        hashes = [keyed_hash(self._hash_key, each) for each in values if each is not None]
+        # Without the sum, all of the portal's decisions would be read in their order to find the few.
+        wanted = _decision_query().where((decision.c.portal + 0 if hashes else decision.c.portal) == portal)
+        for each in hashes:
+            wanted = wanted.where(decision.c.id.in_(select(hashed.c.decision).where(hashed.c.hash == each)))
         async with self._database.read() as connection:
             return await _decision_records(connection, wanted, limit)
 
@@ -218,14 +224,11 @@ class Reading:
             ids = select(named.c.email).where(named.c.portal == portal, named.c.hash == hash_)
             emails = email_query().where(schema.email.c.id.in_(ids)).order_by(schema.email.c.id).limit(MAX_EXPLAINED)
             records = await email_records(connection, (await connection.execute(emails)).all())
-            mine = select(hashed.c.decision).where(hashed.c.hash == hash_)
-            decisions = await _decision_records(
-                connection,
-                _decision_query().where(
-                    decision.c.portal == portal, or_(decision.c.id.in_(mine), decision.c.email.in_(ids))
-                ),
-                MAX_EXPLAINED,
-            )
+            named_so = select(hashed.c.decision).where(hashed.c.hash == hash_)
+            mine = union(named_so, select(decision.c.id).where(decision.c.email.in_(ids)))
+            # Without the sum, all of the portal's decisions would be read in their order to find the few.
+            here = (decision.c.portal + 0 == portal) & decision.c.id.in_(mine)
+            decisions = await _decision_records(connection, _decision_query().where(here), MAX_EXPLAINED)
             open_gaps = (
                 select(gap, schema.portal.c.name.label("portal_name"))
                 .join(schema.portal, schema.portal.c.id == gap.c.portal)

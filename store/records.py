@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Column, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -358,12 +358,8 @@ class Records:
         table = schema.email_id
         ids = {(each.decision.portal, keyed_hash(self._hash_key, one)) for each in logged for one in each.ids}
         holders: dict[tuple[int, str], set[int]] = {}
-        for some in slices(ids):
-            wanted = select(table.c.portal, table.c.hash, table.c.email)
-            for portal, hash_, email in await connection.execute(
-                wanted.where(tuple_(table.c.portal, table.c.hash).in_(some))
-            ):
-                holders.setdefault((portal, hash_), set()).add(email)
+        for row in await _rows_of(connection, select(table.c.portal, table.c.hash, table.c.email), table.c.hash, ids):
+            holders.setdefault((row.portal, row.hash), set()).add(row.email)
         for email in sorted({each for emails in holders.values() if len(emails) > 1 for each in emails}):
             flags = await connection.scalar(select(schema.email.c.flags).where(schema.email.c.id == email)) or []
             flags = sorted({*flags, Flag.MESSAGE_ID_REUSED})
@@ -398,11 +394,22 @@ def _key_rows(each: Logged) -> list[dict[str, Any]]:
 async def _known_keys(connection: AsyncConnection, logged: Sequence[Logged]) -> set[tuple[int, str]]:
     table = schema.email_key
     wanted = {(each.decision.portal, key) for each in logged for key in each.telling_keys}
-    known: set[tuple[int, str]] = set()
-    for some in slices(wanted):
-        found = select(table.c.portal, table.c.key).where(tuple_(table.c.portal, table.c.key).in_(some))
-        known.update((portal, key) for portal, key in await connection.execute(found))
-    return known
+    found = await _rows_of(connection, select(table.c.portal, table.c.key), table.c.key, wanted)
+    return {(row.portal, row.key) for row in found}
+
+
+async def _rows_of(
+    connection: AsyncConnection, query: Select[Any], column: Column[str], wanted: Iterable[tuple[int, str]]
+) -> list[Any]:
+    """Rows of `query` by portal and `column`. Portal by portal: a list of pairs makes SQLite read the whole table."""
+    by_portal: dict[int, list[str]] = {}
+    for portal, value in wanted:
+        by_portal.setdefault(portal, []).append(value)
+    rows: list[Any] = []
+    for portal, values in by_portal.items():
+        for some in slices(values):
+            rows += await connection.execute(query.where(column.table.c.portal == portal, column.in_(some)))
+    return rows
 
 
 async def _keys_of(connection: AsyncConnection, email: int) -> set[str]:
@@ -479,9 +486,8 @@ async def _unite(connection: AsyncConnection, email: int, other: int) -> None:
         found = (await connection.execute(select(each).where(each.c.email == other))).all()
         await _upsert(connection, each, [dict(row._mapping) | {"email": email} for row in found])
         await connection.execute(delete(each).where(each.c.email == other))
-    await connection.execute(
-        update(table).where(table.c.thread.in_((ours.thread, theirs.thread))).values(thread=thread)
-    )
+    mine = (table.c.portal == ours.portal) & table.c.thread.in_((ours.thread, theirs.thread))
+    await connection.execute(update(table).where(mine).values(thread=thread))
     deleted = [each.deleted_at for each in (ours, theirs) if each.deleted_at is not None]
     if deleted:  # of either, and the message is deleted
         await forget_content(connection, [email, other], at=min(deleted))

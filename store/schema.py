@@ -405,6 +405,7 @@ decision = Table(
     Column("email", ForeignKey("email.id")),
     UniqueConstraint("key", "portal"),
     Index("ix_decision_portal_at", "portal", "at"),
+    Index("ix_decision_email", "email"),
     Index("ix_decision_decision_at", "decision", "at"),
 )
 

@@ -58,7 +58,7 @@ create view contact_searched as select
   from contact join contact_address on contact_address.contact = contact.id group by contact.id;
 
 create virtual table contact_words using fts5(
-  portal, name, addresses, columnsize = 0, prefix = '1 2 3', tokenize = 'unicode61 remove_diacritics 2');
+  portal, name, addresses, columnsize = 0, prefix = '1 2 3 4 5', tokenize = 'unicode61 remove_diacritics 2');
 
 insert into contact_words (rowid, portal, name, addresses) select * from contact_searched;
 
