@@ -72,6 +72,7 @@ async def seed(url: str, *, emails: int, contacts: int) -> None:
             portal = {"name": "seeded", "rule": "all", "switches": {}, "authserv_ids": [], "subaddressed_domains": []}
             await connection.execute(insert(schema.portal).values(id=1, service_logins=[], **portal))
         await _fill(database, schema.user, ({"id": each, **_user(each)} for each in range(1, USERS + 1)))
+        await _fill(database, schema.user_address, map(_user_address, range(1, USERS + 1)))
         numbers = range(1, contacts + 1)
         await _fill(database, schema.contact, (_contact(each, sample) for each in numbers))
         await _fill(
@@ -104,6 +105,11 @@ async def _fill(database: Database, table: Any, rows: Iterator[dict[str, Any]]) 
 def _user(number: int) -> dict[str, Any]:
     account = f"user{number}@ours.example"
     return {"portal": 1, "account": account, "name": f"User {number}", "personal_email_access": True, "active": True}
+
+
+def _user_address(number: int) -> dict[str, Any]:
+    account = f"user{number}@ours.example"
+    return {"portal": 1, "canonical": account, "user": number, "kind": "account", "written": account}
 
 
 def _contact(number: int, sample: Sample) -> dict[str, Any]:
